@@ -1,0 +1,163 @@
+"""What ``/v1/me`` says of an account, and the one predicate over it. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+
+LARGEST_MINIMUM = Decimal(10) ** 18
+"""No account holds more, and a number with millions of digits would stall whoever compares it."""
+
+
+class CreditType(StrEnum):
+    """
+    What a campaign is paid in.
+
+    The counts are one balance divided by three unit prices, not three pools: never add them up. ``sms`` counts premium
+    SMS at the account's base price, so a campaign to several countries is better gated on ``balance``.
+    """
+
+    SMS = "sms"
+    SMS_LOW_COST = "sms_low_cost"
+    HLR = "hlr"
+    BALANCE = "balance"
+
+
+@dataclass(frozen=True)
+class User:
+    """Who the account belongs to: personal data, which no log, XCom or row holds unless asked for."""
+
+    username: str | None
+    firstname: str | None
+    lastname: str | None
+
+
+@dataclass(frozen=True)
+class Credits:
+    """
+    The credit an account has left. None means unknown, never 0.
+
+    :param sms: premium SMS that the balance buys (the API's ``creditSms``)
+    :param sms_low_cost: low-cost SMS that it buys (``creditSmsECO``, formerly ``creditSmsLowCost``)
+    :param hlr: number look-ups that it buys (``creditHlr``)
+    :param to_send: SMS pending departure (``toSend``); whether they are already debited is documented nowhere
+    :param balance: the amount, in ``currency`` (``balance``, or ``solde``)
+    :param currency: ISO 4217 code
+    """
+
+    sms: int | None
+    sms_low_cost: int | None
+    hlr: int | None
+    to_send: int | None
+    balance: Decimal | None
+    currency: str | None
+
+    def __post_init__(self) -> None:
+        if all(self.of(credit_type) is None for credit_type in CreditType):
+            raise ValueError("credits need at least one count or the balance")
+
+    def of(self, credit_type: CreditType) -> int | Decimal | None:
+        """Return the credit of that type, or None where the account does not report it."""
+        credit: int | Decimal | None = getattr(self, CreditType(credit_type).value)
+        return credit
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    One reading of an account.
+
+    :param fetched_at: when the API answered, aware, UTC
+    """
+
+    user: User = field(repr=False)
+    credits: Credits
+    fetched_at: datetime
+
+    def reading(self) -> dict[str, int | str | None]:
+        """Return the reading as an XCom or an event holds it: JSON-simple, the balance an exact string, no user."""
+        credits = asdict(self.credits)
+        balance = self.credits.balance
+        return credits | {
+            "balance": None if balance is None else format(balance, "f"),
+            "fetched_at": self.fetched_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True)
+class CreditRequirement:
+    """
+    The credit that a campaign needs: the one predicate that every way of waiting asks.
+
+    :param min_credits: the least that must be there: a whole number of SMS or look-ups, or an amount in the account's
+        currency; an int, a Decimal, or a string of one
+    :param credit_type: what it is counted in
+    :param subtract_pending: leave out of account the SMS pending departure (``toSend``); for SMS counts only
+    :raises ValueError: the requirement makes no sense; the text says what to write instead
+    """
+
+    min_credits: int | Decimal
+    credit_type: CreditType = CreditType.SMS
+    subtract_pending: bool = False
+
+    def __post_init__(self) -> None:
+        credit_type = _credit_type(self.credit_type)
+        if self.subtract_pending and credit_type not in (CreditType.SMS, CreditType.SMS_LOW_COST):
+            raise ValueError(
+                f"subtract_pending counts SMS, and credit_type is {credit_type.value!r}: use it with 'sms' or 'sms_low_cost'"
+            )
+        object.__setattr__(self, "credit_type", credit_type)
+        object.__setattr__(self, "min_credits", _min_credits(self.min_credits, credit_type))
+
+    def available(self, credits: Credits) -> int | Decimal | None:
+        """Return what of the credits counts towards the requirement, or None where that is unknown."""
+        credit = credits.of(self.credit_type)
+        if not self.subtract_pending or credit is None:
+            return credit
+        return None if credits.to_send is None else credit - credits.to_send
+
+    def is_met_by(self, credits: Credits) -> bool:
+        """Return whether the credits are enough; unknown credit is not."""
+        available = self.available(credits)
+        return available is not None and available >= self.min_credits
+
+    def describe(self, credits: Credits) -> str:
+        """Return one line for a log: what is there, what is needed, and what is unknown."""
+        needed = f"{self.min_credits} needed"
+        available = self.available(credits)
+        if available is None:
+            unknown = self.credit_type.value if credits.of(self.credit_type) is None else "to_send"
+            return f"the account does not report {unknown!r}, which is unknown and not 0; {needed}"
+        unit = f" {credits.currency}" if self.credit_type is CreditType.BALANCE and credits.currency else ""
+        pending = f" ({credits.to_send} pending subtracted)" if self.subtract_pending else ""
+        return f"{available}{unit} {self.credit_type.value} available{pending}, {needed}"
+
+
+def _credit_type(value: object) -> CreditType:
+    try:
+        return CreditType(value)
+    except ValueError:
+        known = ", ".join(repr(known.value) for known in CreditType)
+        raise ValueError(f"credit_type is {value!r}: use one of {known}") from None
+
+
+def _min_credits(value: object, credit_type: CreditType) -> int | Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise ValueError(
+            f"min_credits is {value!r}, of type {type(value).__name__}: use an int, a Decimal or a string of one"
+        )
+    try:
+        number = Decimal(value.strip() if isinstance(value, str) else value)
+    except InvalidOperation:
+        raise ValueError(
+            f"min_credits is {value!r}, which is not a number; where a template made it, look at what it rendered"
+        ) from None
+    if not number.is_finite() or not 0 <= number < LARGEST_MINIMUM:
+        raise ValueError(f"min_credits is {value!r}: use a number from 0 to below 10^18")
+    if credit_type is CreditType.BALANCE:
+        return number
+    if number != int(number):
+        raise ValueError(f"min_credits is {value!r}, and {credit_type.value!r} counts whole ones: use a whole number")
+    return int(number)

@@ -1,0 +1,64 @@
+"""The errors of this provider: the class says what went wrong, and whether time may heal it."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+
+class SMSPartnerError(AirflowException):
+    """
+    Base of every error that this provider raises.
+
+    The text is fit for a log and for a web page: it never holds the API key, a URL, or a word of a foreign answer.
+
+    :param message: what was wrong and what to do about it
+    :param code: the API's own code, where the answer had one
+    :param http_status: the HTTP status, where there was an answer
+    """
+
+    retryable: bool = True
+    """Whether time may heal it. Where it may not, the class is an ``AirflowFailException`` too: no task retries."""
+
+    conn_id: str | None = None
+    """The Airflow connection it happened on. The hook fills it in: the protocol knows of no connections."""
+
+    def __init__(self, message: str, *, code: int | None = None, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.http_status = http_status
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if self.conn_id is None else f"SMS Partner connection {self.conn_id!r}: {message}"
+
+
+class SMSPartnerConfigurationError(SMSPartnerError, AirflowFailException):
+    """Raise when the Airflow side is set up wrongly: a missing key, a bad extra, a certificate that does not verify."""
+
+    retryable = False
+
+
+class SMSPartnerAccessError(SMSPartnerError, AirflowFailException):
+    """Raise when SMS Partner refuses the account: codes 1, 10, 20, 30, 40, 96, or HTTP 401 or 403."""
+
+    retryable = False
+
+
+class SMSPartnerUnavailableError(SMSPartnerError):
+    """
+    Raise when no answer came, or one that says to come back later: a broken connection, a time-out, 408, 425, 429, 5xx.
+
+    ``retry_after`` holds the seconds that the server asked to wait, or None.
+    """
+
+    retry_after: float | None = None
+
+
+class SMSPartnerResponseError(SMSPartnerError):
+    """Raise when the answer holds no readable credits: not JSON or XML, no ``credits``, an unknown code."""
+
+
+class SMSPartnerRejectedError(SMSPartnerResponseError, AirflowFailException):
+    """Raise on any other HTTP 4xx: the request itself is refused, as one to a wrong address is, and stays refused."""
+
+    retryable = False

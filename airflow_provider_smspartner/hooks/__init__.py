@@ -1,0 +1,1 @@
+"""The hook that talks to SMS Partner."""

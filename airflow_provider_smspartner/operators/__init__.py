@@ -1,0 +1,1 @@
+"""The operator that keeps snapshots of the credits."""
