@@ -94,7 +94,7 @@ class CreditRequirement:
     :param min_credits: the least that must be there: a whole number of SMS or look-ups, or an amount in the account's
         currency; an int, a Decimal, or a string of one
     :param credit_type: what it is counted in
-    :param subtract_pending: leave out of account the SMS pending departure (``toSend``); for SMS counts only
+    :param subtract_pending: subtract the SMS pending departure (``toSend``); for SMS counts only
     :raises ValueError: the requirement makes no sense; the text says what to write instead
     """
 

@@ -1,0 +1,207 @@
+"""Read an Airflow connection into settings, or say which field is wrong and what to put there."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.protocol import ResponseFormat
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+CONN_TYPE = "smspartner"
+DEFAULT_BASE_URL = "https://api.smspartner.fr/v1"
+
+_HTTP_SCHEMES = ("http", "https")
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """
+    What a connection says, checked.
+
+    :param base_url: up to and with ``/v1``, without a closing slash
+    :param timeout: seconds, for the connection and for each wait on the answer
+    :param max_retries: further tries of one call, after the first
+    :param verify: whether to verify TLS certificates, or the path of a CA bundle
+    :param proxy: URL of an HTTP proxy; may hold a password
+    """
+
+    base_url: str
+    api_key: str = field(repr=False)
+    response_format: ResponseFormat
+    timeout: float
+    max_retries: int
+    verify: bool | str
+    proxy: str | None = field(repr=False)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return what no log may show: the key, and the proxy's password if it has one."""
+        proxy_password = urlsplit(self.proxy or "").password
+        return (self.api_key, proxy_password) if proxy_password else (self.api_key,)
+
+
+def read_settings(conn: Connection) -> ConnectionSettings:
+    """
+    Read a connection.
+
+    No text of an error repeats a field's value: keys get pasted into wrong fields.
+
+    :raises SMSPartnerConfigurationError: names the field that is wrong and what to put there
+    """
+    if conn.conn_type not in (CONN_TYPE, None, ""):
+        raise SMSPartnerConfigurationError(
+            f"its type is {conn.conn_type!r}: set it to {CONN_TYPE!r}, or name another connection"
+        )
+    if not conn.password:
+        raise SMSPartnerConfigurationError("it has no API key: put the key in the password field")
+    extras = _read_extras(conn.extra)
+    allow_http = extras.pop("allow_http")
+    return ConnectionSettings(base_url=_base_url(conn, allow_http=allow_http), api_key=_api_key(conn.password), **extras)
+
+
+def _api_key(password: str) -> str:
+    if any(unicodedata.category(character) == "Cs" for character in password):
+        raise _wrong("password", "holds half a character, which no URL can: paste the API key anew")
+    return password
+
+
+def _wrong(name: str, what: str) -> SMSPartnerConfigurationError:
+    return SMSPartnerConfigurationError(f"its {name} {what}")
+
+
+def _base_url(conn: Connection, *, allow_http: bool) -> str:
+    """Put the base URL together as the http provider does: the host with its scheme, else ``schema``; then ``port``."""
+    host = (conn.host or DEFAULT_BASE_URL).strip()
+    if "://" not in host:
+        if (conn.schema or "https") not in _HTTP_SCHEMES:
+            raise _wrong("schema", "must be 'https' or empty; the path belongs in the host: 'https://…/v1'")
+        host = f"{conn.schema or 'https'}://{host}"
+    parts = _split(host)
+    if conn.port and parts.port not in (None, conn.port):
+        raise _wrong("port", "is not the one in the host: give it in one of the two")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+        raise _wrong(
+            "host", "says plain http, which would send the key in clear text: use https, or set the extra 'allow_http'"
+        )
+    netloc = parts.netloc if parts.port or not conn.port else f"{parts.netloc.rstrip(':')}:{conn.port}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/') or '/v1'}"
+
+
+def _split(host: str) -> SplitResult:
+    try:
+        parts = urlsplit(host)
+        hostname = (parts.hostname or "").encode("idna").decode()
+        _ = parts.port  # raises ValueError where it is no port
+    except ValueError:
+        parts, hostname = urlsplit(""), ""
+    surplus = any(character.isspace() for character in host) or "@" in parts.netloc or parts.query or parts.fragment
+    if parts.scheme not in _HTTP_SCHEMES or not hostname or surplus:
+        raise _wrong("host", f"must be a base URL such as '{DEFAULT_BASE_URL}', without user, query or fragment")
+    return parts
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost"
+
+
+def _response_format(value: object) -> ResponseFormat:
+    return ResponseFormat(str(value).lower())
+
+
+def _timeout(value: object) -> float:
+    seconds = math.nan if isinstance(value, bool) else float(str(value))
+    if not 0 < seconds <= 3600:  # noqa: PLR2004  # an hour, as the sentence to the reader says
+        raise ValueError
+    return seconds
+
+
+def _max_retries(value: object) -> int:
+    retries = int(str(value))
+    if not 0 <= retries <= 10:  # noqa: PLR2004  # as the sentence to the reader says
+        raise ValueError
+    return retries
+
+
+def _boolean(value: object) -> bool:
+    truth = _BOOLEANS.get(str(value).lower())
+    if truth is None:
+        raise ValueError
+    return truth
+
+
+def _verify(value: object) -> bool | str:
+    text = str(value)
+    if text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    if not Path(text).exists():
+        raise ValueError
+    return text
+
+
+def _proxy(value: object) -> str:
+    parts = urlsplit(str(value))
+    if parts.scheme not in _HTTP_SCHEMES or not parts.hostname:
+        raise ValueError
+    return str(value)
+
+
+@dataclass(frozen=True)
+class _Extra:
+    """How one extra is read: its default, its reader (ValueError for a bad value), and the sentence on what to put."""
+
+    default: Any
+    read: Callable[[object], Any]
+    expected: str
+
+
+EXTRAS: Mapping[str, _Extra] = {
+    "response_format": _Extra(ResponseFormat.JSON, _response_format, "'json' or 'xml'"),
+    "timeout": _Extra(10.0, _timeout, "a number of seconds above 0, 3600 at most"),
+    "max_retries": _Extra(2, _max_retries, "a whole number from 0 to 10"),
+    "verify": _Extra(True, _verify, "true, false, or the path of a CA bundle that exists on this machine"),
+    "proxy": _Extra(None, _proxy, "the URL of an HTTP proxy, such as 'http://proxy.example:3128'"),
+    "allow_http": _Extra(False, _boolean, "true or false"),
+}
+
+
+def _read_extras(extra: str | None) -> dict[str, Any]:
+    given = _json_object(extra or "{}")
+    if given is None:
+        raise _wrong("extra", "must be a JSON object such as '{\"timeout\": 10}'")
+    # A form leaves empty what nobody filled in.
+    given = {name: value for name, value in given.items() if value not in (None, "")}
+    if unknown := [name for name in given if name not in EXTRAS]:
+        raise _wrong("extra", f"holds the unknown {unknown[0]!r}: the known ones are {', '.join(map(repr, EXTRAS))}")
+    return {name: _read_extra(name, declared, given) for name, declared in EXTRAS.items()}
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read_extra(name: str, declared: _Extra, given: Mapping[str, object]) -> Any:
+    if name not in given:
+        return declared.default
+    try:
+        return declared.read(given[name])
+    except ValueError:
+        pass  # its text repeats the value, so it must not stand in the chain of the error below
+    raise _wrong(f"extra {name!r}", f"must be {declared.expected}")

@@ -1,0 +1,84 @@
+"""What Airflow discovers of this provider: its connection type with its form, and its modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INTEGRATION = "SMS Partner"
+
+_CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "response_format": {
+        "label": "Response format",
+        "description": "json or xml. Both say the same.",
+        "schema": {"type": ["string", "null"], "enum": ["json", "xml"], "default": "json"},
+    },
+    "timeout": {
+        "label": "Timeout (seconds)",
+        "description": "For connecting, and for each wait on the answer.",
+        "schema": {"type": ["number", "null"], "default": 10, "minimum": 0, "maximum": 3600},
+    },
+    "max_retries": {
+        "label": "Retries",
+        "description": "Further tries of one call when SMS Partner cannot be reached or answers oddly.",
+        "schema": {"type": ["integer", "null"], "default": 2, "minimum": 0, "maximum": 10},
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "description": "true, false, or the path of a CA bundle, on the machine where the tasks run.",
+        "schema": {"type": ["string", "null"], "default": "true"},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of an HTTP proxy, such as http://proxy.example:3128. Empty: as the environment says.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "description": "Sends the API key in clear text. Loopback needs no permission.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what Airflow discovers, as ``provider_info.schema.json`` in Airflow describes it."""
+    return {
+        "package-name": "airflow-provider-smspartner",
+        "name": _INTEGRATION,
+        "description": "Hold a bulk-SMS campaign until its SMS Partner account can pay for it, "
+        "and keep the history of the account's credit in a SQL table.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://www.smspartner.fr/",
+                "how-to-guide": ["/docs/guides/hook.rst", "/docs/guides/sensor.rst", "/docs/guides/operator.rst"],
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [_modules("hooks.smspartner")],
+        "sensors": [_modules("sensors.credits")],
+        "operators": [_modules("operators.credits")],
+        "connection-types": [
+            {
+                "connection-type": "smspartner",
+                "hook-class-name": "airflow_provider_smspartner.hooks.smspartner.SMSPartnerHook",
+                "hook-name": _INTEGRATION,
+                "conn-fields": _CONNECTION_FIELDS,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "schema", "port"],
+                    "relabeling": {"host": "Base URL", "password": "API key"},
+                    "placeholders": {
+                        "host": "https://api.smspartner.fr/v1",
+                        "password": "the API key of the account, or of a sub-account",
+                    },
+                },
+            }
+        ],
+    }
+
+
+def _modules(*names: str) -> dict[str, Any]:
+    return {
+        "integration-name": _INTEGRATION,
+        "python-modules": [f"airflow_provider_smspartner.{name}" for name in names],
+    }

@@ -1,0 +1,276 @@
+"""The wire without I/O: build the request to ``/v1/me``, turn an answer into an ``Account`` or an error."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_smspartner.account import Account, Credits, User
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerAccessError,
+    SMSPartnerConfigurationError,
+    SMSPartnerError,
+    SMSPartnerRejectedError,
+    SMSPartnerResponseError,
+    SMSPartnerUnavailableError,
+)
+
+MAX_BODY_BYTES = 64 * 1024
+"""An answer has about 400 bytes; whoever reads it stops here."""
+
+T = TypeVar("T")
+
+_OK = 200
+
+_ACCESS_CODES = {
+    1: "SMS Partner got no API key: put it in the connection's password",
+    10: "SMS Partner does not know this API key: check the connection's password",
+    20: "SMS Partner has deactivated this account: ask its support to activate it",
+    30: "SMS Partner has blocked this account: ask its support why",
+    40: "SMS Partner denies API access to this account: have it switched on in the account's settings",
+    96: "SMS Partner does not authorise this machine's IP address: add it in the account's settings",
+}
+"""The codes of the vendor's API-wide table that a person must act on. The code decides, never its text, which comes
+in two languages and several spellings."""
+
+_ACCESS_STATUSES = frozenset({401, 403})
+_UNAVAILABLE_STATUSES = frozenset({408, 425, 429})
+
+_XML_CREDITS = ("creditSms", "creditSmsLowCost", "creditHlr", "toSend", "solde", "currency", "balance")
+"""What the unnamed entries of an XML answer mean, in their order."""
+
+_INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_AMOUNT = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
+_LARGEST_COUNT = 2**63 - 1
+
+
+class ResponseFormat(StrEnum):
+    """The formats in which the API answers; both give the same ``Account``."""
+
+    JSON = "json"
+    XML = "xml"
+
+
+@dataclass(frozen=True)
+class AccountRequest:
+    """
+    The GET that asks for an account.
+
+    :param url: holds the API key, as the API documents no other place for it: send it, never show it
+    """
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
+
+
+def build_account_request(base_url: str, api_key: str, response_format: ResponseFormat) -> AccountRequest:
+    """
+    Build the request for ``GET /v1/me``.
+
+    :param base_url: up to and with ``/v1``, without a closing slash
+    :param api_key: any text; it is percent-encoded
+    """
+    url = f"{base_url}/me?apiKey={quote(api_key, safe='')}&_format={response_format.value}"
+    # Plain bodies alone: what is not unpacked cannot blow up, and 400 bytes gain nothing from gzip.
+    return AccountRequest(url, {"Accept": f"application/{response_format.value}", "Accept-Encoding": "identity"})
+
+
+def read_answer(body: bytes, *, http_status: int, headers: Mapping[str, str]) -> Account:
+    """
+    Turn a whole HTTP answer into an ``Account``, or raise what ``parse_account`` does.
+
+    :param headers: looked up as ``Content-Type``, ``Content-Encoding`` and ``Retry-After``: case-insensitive
+    """
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        body = b""  # packed although the request ruled that out: unread, it can be no bomb
+    try:
+        return parse_account(body, http_status=http_status, content_type=headers.get("Content-Type"))
+    except SMSPartnerUnavailableError as error:
+        error.retry_after = _seconds_to_wait(headers.get("Retry-After"))
+        raise
+
+
+def parse_account(body: bytes, *, http_status: int = 200, content_type: str | None = None) -> Account:
+    """
+    Turn the body of an answer into an ``Account``.
+
+    The body decides, and the HTTP status only where the body says nothing: which status comes with which code is
+    documented nowhere. The vendor's documentation, its SDKs and records from the field give the fields and shapes.
+
+    :param body: JSON or XML, as it came
+    :param http_status: the status of the answer
+    :param content_type: the answer's ``Content-Type``; only its charset counts, the body itself shows its format
+    :raises SMSPartnerAccessError: the account or its key is refused
+    :raises SMSPartnerUnavailableError: the service says to come back later
+    :raises SMSPartnerResponseError: there are no readable credits in it
+    """
+    answer = _decode(body, content_type)
+    codes = list(_codes(answer))
+    for code in codes:
+        if code in _ACCESS_CODES:
+            raise SMSPartnerAccessError(f"{_ACCESS_CODES[code]} (code {code})", code=code, http_status=http_status)
+    credits = _credits(answer.get("credits"))
+    if credits is None or _truth(answer.get("success")) is False or any(code != _OK for code in codes):
+        _refuse(http_status, next((code for code in codes if code != _OK), None))
+    return Account(_user(answer.get("user")), credits, datetime.now(UTC))
+
+
+def _refuse(http_status: int, code: int | None) -> NoReturn:
+    """Raise the error for an answer whose body is no account: by its status, then by its unknown code."""
+    said = f"HTTP {http_status}" if code is None else f"HTTP {http_status} and the unknown code {code}"
+    error: type[SMSPartnerError] = SMSPartnerResponseError
+    if http_status in _ACCESS_STATUSES:
+        error = SMSPartnerAccessError
+        text = f"SMS Partner refuses access ({said}): check the connection's password and the account's API settings"
+    elif http_status in _UNAVAILABLE_STATUSES or 500 <= http_status < 600:  # noqa: PLR2004
+        error = SMSPartnerUnavailableError
+        text = f"SMS Partner cannot answer now ({said}): it may pass by itself"
+    elif 400 <= http_status < 500:  # noqa: PLR2004
+        error = SMSPartnerRejectedError
+        text = f"the request is refused ({said}): check the connection's host, which must be the API's base URL"
+    elif 300 <= http_status < 400:  # noqa: PLR2004
+        text = f"the answer is a redirect ({said}), not followed as it would carry the key along: check the host"
+    elif code is not None:
+        text = f"SMS Partner answers with an error ({said}): look it up in its table of error codes"
+    else:
+        text = f"the answer ({said}) holds no readable credits: it is no answer from SMS Partner's account service"
+    raise error(text, code=code, http_status=http_status)
+
+
+def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:
+    """Return the answer's named fields; none where the body is not JSON or XML of the expected shape."""
+    try:
+        if body.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
+            return _from_xml(body)
+        text = _text(body, content_type)
+        answer = json.loads(
+            text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_named_once
+        )
+    except (ValueError, ArithmeticError, LookupError, RecursionError, SyntaxError):
+        # ValueError covers bad encodings and defusedxml's refusals; SyntaxError is what ElementTree's ParseError is.
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _text(body: bytes, content_type: str | None) -> str:
+    charset = re.search(r"charset=\"?([\w-]+)", content_type or "", re.ASCII)
+    if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or charset is None:
+        return body.decode(json.detect_encoding(body))
+    return body.decode(charset[1])
+
+
+def _no_number(_: str) -> None:
+    """Take NaN and Infinity, which Python's JSON accepts, for unknown."""
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that gives two values for one name: nobody can tell which one is right."""
+    named = dict(pairs)
+    if len(named) != len(pairs):
+        raise ValueError
+    return named
+
+
+def _from_xml(body: bytes) -> Mapping[str, Any]:
+    """Name the entries of an XML answer: success and code, then the user by its names, the credits by their number."""
+    from defusedxml import ElementTree  # noqa: PLC0415  # only who asks for XML pays for it
+
+    root = ElementTree.fromstring(body, forbid_dtd=True)
+    scalars = [entry.text for entry in root if len(entry) == 0]
+    answer: dict[str, Any] = dict(zip(("success", "code"), scalars, strict=False))
+    for entry in root:
+        children = [(child.tag.rpartition("}")[2], child.text) for child in entry]
+        if any(name != "entry" for name, _ in children):
+            answer["user"] = dict(children)
+        elif len(children) == len(_XML_CREDITS):
+            # With one entry more or less nobody can tell which is which, and a shifted number would be a wrong one.
+            answer["credits"] = dict(zip(_XML_CREDITS, (text for _, text in children), strict=True))
+    return answer
+
+
+def _codes(answer: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the API's codes in an answer: its own, then those within its errors, which are an object or a list."""
+    errors = [answer]
+    for key in ("error", "errors"):
+        inner = answer.get(key)
+        errors += inner if isinstance(inner, list) else [inner]
+    for error in errors:
+        code = _count(error.get("code")) if isinstance(error, dict) else None
+        if code is not None:
+            yield code
+
+
+def _truth(value: object) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+
+
+def _credits(fields: object) -> Credits | None:
+    if not isinstance(fields, dict):
+        return None
+    try:
+        return Credits(
+            sms=_count(fields.get("creditSms")),
+            # Two names of one count, not two counts. The vendor announced that the second goes away.
+            sms_low_cost=_first(_count(fields.get(name)) for name in ("creditSmsECO", "creditSmsLowCost")),
+            hlr=_count(fields.get("creditHlr")),
+            to_send=_count(fields.get("toSend")),
+            balance=_first(_amount(fields.get(name)) for name in ("balance", "solde")),
+            currency=_currency(fields.get("currency")),
+        )
+    except ValueError:
+        return None
+
+
+def _first(values: Iterable[T | None]) -> T | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _count(value: object) -> int | None:
+    """Return a whole number, or None for anything else: a bool is no count, nor is a fraction."""
+    if isinstance(value, bool) or not _INTEGER.fullmatch(str(value).strip()):
+        return None
+    count = int(str(value))
+    return count if abs(count) <= _LARGEST_COUNT else None
+
+
+def _amount(value: object) -> Decimal | None:
+    """Return an exact amount, or None for anything but a plain decimal number."""
+    text = str(value).strip()
+    return None if isinstance(value, bool) or not _AMOUNT.fullmatch(text) else Decimal(text)
+
+
+def _currency(value: object) -> str | None:
+    return value.strip().upper() if isinstance(value, str) and _CURRENCY.fullmatch(value.strip()) else None
+
+
+def _user(fields: object) -> User:
+    named = fields if isinstance(fields, dict) else {}
+    return User(*(_name(named.get(name)) for name in ("username", "firstname", "lastname")))
+
+
+def _name(value: object) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    # A lone surrogate, which JSON can spell, would break whatever stores or prints the name.
+    return value.strip().encode("utf-8", "replace").decode("utf-8")
+
+
+def _seconds_to_wait(retry_after: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, which gives them as such or as a date."""
+    if retry_after is None:
+        return None
+    if _INTEGER.fullmatch(retry_after.strip()):
+        return max(0.0, float(retry_after))
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None

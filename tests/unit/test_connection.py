@@ -1,0 +1,171 @@
+"""Every field of a connection, and what a wrong one is answered with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import Connection
+
+from airflow_provider_smspartner.connection import EXTRAS, ConnectionSettings, read_settings
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.get_provider_info import get_provider_info
+
+
+def settings(extra: dict[str, Any] | str | None = None, **fields: Any) -> ConnectionSettings:
+    text = extra if isinstance(extra, str) else json.dumps(extra or {})
+    fields = {"conn_type": "smspartner", "password": "the-key"} | fields
+    return read_settings(Connection(conn_id="account", extra=text, **fields))
+
+
+def test_a_connection_with_nothing_but_a_key_has_the_documented_defaults() -> None:
+    assert settings() == ConnectionSettings(
+        base_url="https://api.smspartner.fr/v1",
+        api_key="the-key",
+        response_format="json",
+        timeout=10.0,
+        max_retries=2,
+        verify=True,
+        proxy=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({"host": "api.example.com"}, "https://api.example.com/v1"),
+        ({"host": "api.example.com/v2/"}, "https://api.example.com/v2"),
+        ({"host": "https://api.example.com:8443/v1"}, "https://api.example.com:8443/v1"),
+        ({"host": "api.example.com", "schema": "https", "port": 8443}, "https://api.example.com:8443/v1"),
+        ({"host": "https://api.example.com/v1", "port": 8443}, "https://api.example.com:8443/v1"),
+        ({"port": 8443}, "https://api.smspartner.fr:8443/v1"),
+        ({"host": "localhost", "schema": "http", "port": 80}, "http://localhost:80/v1"),
+        ({"host": "http://127.0.0.9:8025/v1"}, "http://127.0.0.9:8025/v1"),
+        ({"host": "http://[::1]:8025"}, "http://[::1]:8025/v1"),
+        ({"host": "http://api.example.com", "extra": {"allow_http": "true"}}, "http://api.example.com/v1"),
+    ],
+)
+def test_the_base_url_is_put_together_from_host_schema_and_port(fields: dict[str, Any], base_url: str) -> None:
+    assert settings(**fields).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "smspartner://:S3cr3t%2BKey%2F42@api.example.com/https?timeout=5&verify=false&max_retries=0",
+        "smspartner://https://:S3cr3t%2BKey%2F42@api.example.com?timeout=5&verify=false&max_retries=0",
+        "smspartner://:S3cr3t%2BKey%2F42@https%3A%2F%2Fapi.example.com%2Fv1?timeout=5&verify=False&max_retries=0",
+    ],
+)
+def test_the_uri_form_says_as_much_as_json(uri: str) -> None:
+    read = read_settings(Connection(conn_id="account", uri=uri))
+    assert read.base_url == "https://api.example.com/v1"
+    assert read.api_key == "S3cr3t+Key/42"
+    assert (read.timeout, read.verify, read.max_retries) == (5.0, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "value"),
+    [
+        ({"response_format": "XML"}, "response_format", "xml"),
+        ({"timeout": "2.5"}, "timeout", 2.5),
+        ({"max_retries": 0}, "max_retries", 0),
+        ({"verify": False}, "verify", False),
+        ({"verify": "true"}, "verify", True),
+        ({"verify": __file__}, "verify", __file__),
+        ({"proxy": "http://user:pass@proxy.example:3128"}, "proxy", "http://user:pass@proxy.example:3128"),
+        ({"timeout": None, "proxy": ""}, "timeout", 10.0),
+    ],
+)
+def test_an_extra_counts_as_typed_or_as_the_text_of_a_form(extra: dict[str, Any], name: str, value: object) -> None:
+    assert getattr(settings(extra), name) == value
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"response_format": "yaml"}, "its extra 'response_format' must be 'json' or 'xml'"),
+        ({"timeout": 0}, "its extra 'timeout' must be a number of seconds"),
+        ({"timeout": True}, "its extra 'timeout' must be"),
+        ({"timeout": "ten"}, "its extra 'timeout' must be"),
+        ({"timeout": "nan"}, "its extra 'timeout' must be"),
+        ({"timeout": [5]}, "its extra 'timeout' must be"),
+        ({"max_retries": -1}, "its extra 'max_retries' must be a whole number from 0 to 10"),
+        ({"max_retries": 1.5}, "its extra 'max_retries' must be"),
+        ({"verify": "/no/such/bundle.pem"}, "its extra 'verify' must be true, false, or the path"),
+        ({"proxy": "proxy.example:3128"}, "its extra 'proxy' must be the URL of an HTTP proxy"),
+        ({"proxy": "http://[broken"}, "its extra 'proxy' must be"),
+        ({"allow_http": "perhaps"}, "its extra 'allow_http' must be true or false"),
+        ({"retries": 3}, "its extra holds the unknown 'retries'"),
+        ("[1, 2]", "its extra must be a JSON object"),
+        ("{'timeout': 3}", "its extra must be a JSON object"),
+    ],
+)
+def test_a_wrong_extra_is_named_with_what_to_put_there(extra: dict[str, Any] | str, told: str) -> None:
+    with pytest.raises(SMSPartnerConfigurationError) as refusal:
+        settings(extra)
+    assert str(refusal.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"password": None}, "put the key in the password field"),
+        ({"password": ""}, "put the key in the password field"),
+        ({"password": "half \ud800"}, "its password"),
+        ({"conn_type": "postgres"}, "its type is 'postgres'"),
+        ({"host": "http://api.example.com"}, "its host says plain http"),
+        ({"host": "api.example.com", "schema": "http"}, "its host says plain http"),
+        ({"host": "ftp://api.example.com"}, "its host must be a base URL"),
+        ({"host": "https://"}, "its host must be a base URL"),
+        ({"host": "https://user@api.example.com"}, "its host must be a base URL"),
+        ({"host": "https://api.example.com/v1/me?apiKey=S3cr3t"}, "its host must be a base URL"),
+        ({"host": "https://api example.com"}, "its host must be a base URL"),
+        ({"host": "https://api.example.com:port"}, "its host must be a base URL"),
+        ({"host": "https://a..b"}, "its host must be a base URL"),
+        ({"host": "https://[::1"}, "its host must be a base URL"),
+        ({"host": "api.example.com", "schema": "v1"}, "its schema must be"),
+        ({"host": "https://api.example.com:444", "port": 443}, "its port"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_to_put_there(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(SMSPartnerConfigurationError) as refusal:
+        settings(**fields)
+    assert told in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host": "https://S3cr3t:port"},
+        {"host": "http://S3cr3t"},
+        {"extra": {"timeout": "S3cr3t"}},
+        {"extra": {"max_retries": "S3cr3t"}},
+        {"extra": {"response_format": "S3cr3t"}},
+        {"extra": '{"api": "S3cr3t"'},
+        {"password": "S3cr3t\ud800"},
+    ],
+)
+def test_a_key_pasted_into_a_wrong_field_is_not_repeated(fields: dict[str, Any]) -> None:
+    with pytest.raises(SMSPartnerConfigurationError) as refusal:
+        settings(**fields)
+    error: BaseException | None = refusal.value
+    while error is not None:
+        assert "S3cr3t" not in repr(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    read = settings({"proxy": "http://user:pr0xypass@proxy.example:3128"})
+    assert read.secrets() == ("the-key", "pr0xypass")
+    for secret in read.secrets():
+        assert secret not in repr(read)
+
+
+def test_the_form_declares_each_extra_with_its_default() -> None:
+    (connection_type,) = get_provider_info()["connection-types"]
+    declared = {name: field["schema"].get("default") for name, field in connection_type["conn-fields"].items()}
+    assert declared == {
+        name: extra.default if name != "verify" else "true" for name, extra in EXTRAS.items()
+    }

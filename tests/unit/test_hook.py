@@ -1,0 +1,334 @@
+"""The hook, over real HTTP: the sandbox answers, or a socket that misbehaves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+import trustme
+
+from airflow_provider_smspartner import __version__
+from airflow_provider_smspartner.account import Credits
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerAccessError,
+    SMSPartnerConfigurationError,
+    SMSPartnerError,
+    SMSPartnerRejectedError,
+    SMSPartnerResponseError,
+    SMSPartnerUnavailableError,
+)
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+
+KEY = "S3cr3t+Key/42=é%"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SMSPartnerSandbox]:
+    with SMSPartnerSandbox(balance="10225.119", api_key=KEY) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the pauses between tries instead of sitting through them."""
+    pauses: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture
+def hook(sandbox: SMSPartnerSandbox, connect: Any) -> SMSPartnerHook:
+    connect(sandbox)
+    return SMSPartnerHook()
+
+
+def test_json_and_xml_give_the_same_credits(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox, "by_json", response_format="json")
+    connect(sandbox, "by_xml", response_format="xml")
+    by_json, by_xml = (SMSPartnerHook(conn_id).get_account() for conn_id in ("by_json", "by_xml"))
+    assert by_json.credits == by_xml.credits
+    assert by_json.user == by_xml.user
+    assert by_json.credits == Credits(269082, 444570, 2045023, 0, Decimal("10225.119"), "EUR")
+
+
+def test_calls_of_one_hook_share_one_connection(sandbox: SMSPartnerSandbox, hook: SMSPartnerHook) -> None:
+    for _ in range(3):
+        hook.get_account()
+    assert (sandbox.requests, sandbox.connections) == (3, 1)
+
+
+def test_a_request_names_this_package_and_brings_nothing_from_netrc(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    hook.get_account()
+    assert sandbox.last_headers["User-Agent"] == f"airflow-provider-smspartner/{__version__}"
+    assert "Authorization" not in sandbox.last_headers
+
+
+@pytest.mark.parametrize(
+    "fault", [{"http_status": 500}, {"http_status": 408}, {"drop": True}, {"july_gateway": True}, {"body": "<html>"}]
+)
+def test_what_time_may_heal_is_tried_again(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any]
+) -> None:
+    sandbox.fail_next(times=2, **fault)
+    assert hook.get_account().credits.sms == 269082
+    assert sandbox.requests == 3
+    assert 0.5 <= pauses[0] <= 1 <= pauses[1] <= 1.5
+
+
+def test_tries_end_with_the_connection_s_max_retries(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
+) -> None:
+    connect(sandbox, max_retries=1)
+    sandbox.fail_next(times=None, http_status=503)
+    with pytest.raises(SMSPartnerUnavailableError) as failure:
+        SMSPartnerHook().get_account()
+    assert failure.value.http_status == 503
+    assert (sandbox.requests, len(pauses)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"http_status": 404}, SMSPartnerRejectedError),
+        ({"http_status": 401}, SMSPartnerAccessError),
+        ({"body": {"success": False, "code": 96}}, SMSPartnerAccessError),
+    ],
+)
+def test_what_needs_a_person_is_asked_once(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any], error: type
+) -> None:
+    sandbox.fail_next(**fault)
+    with pytest.raises(error):
+        hook.get_account()
+    assert (sandbox.requests, pauses) == (1, [])
+
+
+def test_retry_after_is_waited_for(sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]) -> None:
+    sandbox.fail_next(http_status=429, headers={"Retry-After": "7"})
+    hook.get_account()
+    assert pauses == [7]
+
+
+def test_a_longer_retry_after_ends_the_call_and_is_handed_on(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]
+) -> None:
+    sandbox.fail_next(http_status=429, headers={"Retry-After": "3600"})
+    with pytest.raises(SMSPartnerUnavailableError) as failure:
+        hook.get_account()
+    assert failure.value.retry_after == 3600
+    assert (sandbox.requests, pauses) == (1, [])
+
+
+def test_a_wrong_key_names_the_connection_and_its_password(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox, "marketing", api_key="wrong-key")
+    with pytest.raises(SMSPartnerAccessError, match=r"'marketing': .*check the connection's password"):
+        SMSPartnerHook("marketing").get_account()
+
+
+def test_a_missing_connection_says_so() -> None:
+    with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection"):
+        SMSPartnerHook("nowhere").get_account()
+    with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection"):
+        SMSPartnerHook("nowhere").get_conn()
+
+
+def test_a_redirect_is_not_followed(sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]) -> None:
+    connect(sandbox, max_retries=0)
+    with SMSPartnerSandbox() as elsewhere:
+        sandbox.fail_next(http_status=302, headers={"Location": f"{elsewhere.url}/me"})
+        with pytest.raises(SMSPartnerResponseError, match="redirect"):
+            SMSPartnerHook().get_account()
+        assert elsewhere.requests == 0
+
+
+def test_a_body_without_end_is_not_read_to_its_end(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(body=b'{"credits": {"creditSms": 1}, "filler": "' + b"x" * 5_000_000 + b'"}')
+    with pytest.raises(SMSPartnerResponseError):
+        SMSPartnerHook().get_account()
+
+
+def test_no_answer_in_time_is_unavailable(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox, max_retries=0, timeout=0.2)
+    sandbox.fail_next(delay=30)
+    with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
+        SMSPartnerHook().get_account()
+
+
+def test_a_refused_connection_is_unavailable(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.stop()
+    with pytest.raises(SMSPartnerUnavailableError, match="the connection is refused"):
+        SMSPartnerHook().get_account()
+
+
+def test_a_host_that_does_not_resolve_is_unavailable(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox, max_retries=0, host="https://no-such-host.invalid/v1")
+    with pytest.raises(SMSPartnerUnavailableError, match="the host name does not resolve"):
+        SMSPartnerHook().get_account()
+
+
+@contextmanager
+def tls_server(identity: str, answer: bytes) -> Iterator[tuple[str, Path | None, trustme.CA]]:
+    """Serve one TLS connection at a time with a certificate for that identity; yield the base URL and its CA."""
+    ca = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert(identity).configure_cert(context)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(plain, server_side=True) as connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+            except OSError:
+                plain.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1", None, ca
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+GOOD_ANSWER = b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"success": true, "code": 200, "credits": {"creditSms": 7}}'
+
+
+def test_a_certificate_counts_that_the_connection_s_ca_bundle_vouches_for(
+    sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path
+) -> None:
+    with tls_server("127.0.0.1", GOOD_ANSWER) as (url, _, ca):
+        bundle = tmp_path / "ca.pem"
+        ca.cert_pem.write_to_path(str(bundle))
+        connect(sandbox, host=url, verify=str(bundle))
+        assert SMSPartnerHook().get_account().credits.sms == 7
+
+
+@pytest.mark.parametrize("identity", ["127.0.0.1", "elsewhere.example"])
+def test_a_certificate_that_does_not_verify_needs_a_person(
+    sandbox: SMSPartnerSandbox, connect: Any, identity: str, tmp_path: Path
+) -> None:
+    with tls_server(identity, GOOD_ANSWER) as (url, _, ca):
+        bundle = tmp_path / "ca.pem"
+        ca.cert_pem.write_to_path(str(bundle))
+        # A stranger's certificate for the right host, then a known CA's for the wrong one.
+        connect(sandbox, host=url, verify=str(bundle) if identity == "elsewhere.example" else True)
+        with pytest.raises(SMSPartnerConfigurationError, match="certificate does not verify"):
+            SMSPartnerHook().get_account()
+
+
+def test_an_unverified_certificate_counts_where_the_connection_says_so_whatever_the_environment(
+    sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", __file__)
+    with tls_server("127.0.0.1", GOOD_ANSWER) as (url, _, _ca), pytest.warns(match="Unverified HTTPS request"):
+        connect(sandbox, host=url, verify=False)
+        assert SMSPartnerHook().get_account().credits.sms == 7
+
+
+def test_the_connection_s_proxy_is_used_whatever_the_environment(
+    sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    # To a plain-http proxy the whole URL is sent, and the sandbox answers to its path.
+    connect(sandbox, host="http://127.0.0.7:1/v1", proxy=sandbox.url.removesuffix("/v1"), max_retries=0)
+    with pytest.raises(SMSPartnerError):
+        SMSPartnerHook().get_account()
+    assert sandbox.connections == 1
+
+
+def test_a_test_of_the_connection_tells_the_credit_and_no_name(hook: SMSPartnerHook) -> None:
+    works, text = hook.test_connection()
+    assert works
+    assert "269082 SMS" in text
+    assert "10225.119 EUR" in text
+    assert "sandbox@" not in text
+
+
+def test_a_test_of_the_connection_asks_once_and_tells_what_is_wrong(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook
+) -> None:
+    sandbox.fail_next(http_status=503)
+    works, text = hook.test_connection()
+    assert (works, sandbox.requests) == (False, 1)
+    assert "'smspartner_default'" in text
+    assert "503" in text
+
+
+def test_a_foreign_error_in_a_test_of_the_connection_keeps_its_text_from_the_page(
+    hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(conn_id: str) -> None:
+        raise RuntimeError(f"{conn_id} {KEY}")
+
+    monkeypatch.setattr(hook, "get_connection", broken)
+    works, text = hook.test_connection()
+    assert not works
+    assert "RuntimeError" in text
+    assert KEY not in text
+
+
+SPELLINGS = {KEY, quote(KEY, safe=""), quote(KEY), quote_plus(KEY), json.dumps(KEY)[1:-1], repr(KEY)[1:-1]}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {},
+        {"http_status": 503},
+        {"http_status": 302, "headers": {"Location": f"/v1/me?apiKey={quote(KEY, safe='')}"}},
+        {"drop": True},
+        {"delay": 30},
+        {"body": f"<html>{KEY} {quote(KEY)}</html>"},
+        {"body": {"success": False, "code": 10, "message": KEY}},
+    ],
+)
+def test_no_log_record_and_no_error_holds_the_key_in_any_spelling(
+    sandbox: SMSPartnerSandbox,
+    connect: Any,
+    pauses: list[float],
+    caplog: pytest.LogCaptureFixture,
+    fault: dict[str, Any],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    connect(sandbox, timeout=0.2, max_retries=1)
+    told = []
+    if fault:
+        sandbox.fail_next(times=3, **fault)
+    hook = SMSPartnerHook()
+    try:
+        hook.get_account()
+    except SMSPartnerError as error:
+        link: BaseException | None = error
+        while link is not None:
+            told += [str(link), repr(link), repr(link.args), repr(vars(link))]
+            link = link.__cause__ or link.__context__
+    told += [hook.test_connection()[1], caplog.text, *(repr(vars(record)) for record in caplog.records)]
+    assert '/v1/me?apiKey=***' in caplog.text or fault in ({"drop": True}, {"delay": 30})
+    assert [spelling for spelling in SPELLINGS if spelling in "\n".join(told)] == []
