@@ -58,6 +58,12 @@ class Credits:
         if all(self.of(credit_type) is None for credit_type in CreditType):
             raise ValueError("credits need at least one count or the balance")
 
+    def __str__(self) -> str:
+        """Tell every figure in a log or on a page, the unknown ones as such."""
+        counts = {"sms": self.sms, "sms_low_cost": self.sms_low_cost, "hlr": self.hlr, "to_send": self.to_send}
+        told = ", ".join(f"{_told(count)} {name}" for name, count in counts.items())
+        return f"{told}, balance {_told(self.balance)} {self.currency or ''}".rstrip()
+
     def of(self, credit_type: CreditType) -> int | Decimal | None:
         """Return the credit of that type, or None where the account does not report it."""
         credit: int | Decimal | None = getattr(self, CreditType(credit_type).value)
@@ -106,7 +112,7 @@ class CreditRequirement:
         credit_type = _credit_type(self.credit_type)
         if self.subtract_pending and credit_type not in (CreditType.SMS, CreditType.SMS_LOW_COST):
             raise ValueError(
-                f"subtract_pending counts SMS, and credit_type is {credit_type.value!r}: use it with 'sms' or 'sms_low_cost'"
+                f"subtract_pending counts SMS, and credit_type is {credit_type.value!r}: use 'sms' or 'sms_low_cost'"
             )
         object.__setattr__(self, "credit_type", credit_type)
         object.__setattr__(self, "min_credits", _min_credits(self.min_credits, credit_type))
@@ -135,7 +141,11 @@ class CreditRequirement:
         return f"{available}{unit} {self.credit_type.value} available{pending}, {needed}"
 
 
-def _credit_type(value: object) -> CreditType:
+def _told(figure: int | Decimal | None) -> str:
+    return "unknown" if figure is None else format(figure, "f" if isinstance(figure, Decimal) else "d")
+
+
+def _credit_type(value: str) -> CreditType:
     try:
         return CreditType(value)
     except ValueError:

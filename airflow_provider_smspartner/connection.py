@@ -67,7 +67,9 @@ def read_settings(conn: Connection) -> ConnectionSettings:
         raise SMSPartnerConfigurationError("it has no API key: put the key in the password field")
     extras = _read_extras(conn.extra)
     allow_http = extras.pop("allow_http")
-    return ConnectionSettings(base_url=_base_url(conn, allow_http=allow_http), api_key=_api_key(conn.password), **extras)
+    return ConnectionSettings(
+        base_url=_base_url(conn, allow_http=allow_http), api_key=_api_key(conn.password), **extras
+    )
 
 
 def _api_key(password: str) -> str:
@@ -124,14 +126,14 @@ def _response_format(value: object) -> ResponseFormat:
 
 def _timeout(value: object) -> float:
     seconds = math.nan if isinstance(value, bool) else float(str(value))
-    if not 0 < seconds <= 3600:  # noqa: PLR2004  # an hour, as the sentence to the reader says
+    if not 0 < seconds <= 3600:  # an hour, as the sentence to the reader says
         raise ValueError
     return seconds
 
 
 def _max_retries(value: object) -> int:
     retries = int(str(value))
-    if not 0 <= retries <= 10:  # noqa: PLR2004  # as the sentence to the reader says
+    if not 0 <= retries <= 10:  # as the sentence to the reader says
         raise ValueError
     return retries
 

@@ -16,7 +16,6 @@ from urllib.parse import quote
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
-    SMSPartnerConfigurationError,
     SMSPartnerError,
     SMSPartnerRejectedError,
     SMSPartnerResponseError,
@@ -131,13 +130,13 @@ def _refuse(http_status: int, code: int | None) -> NoReturn:
     if http_status in _ACCESS_STATUSES:
         error = SMSPartnerAccessError
         text = f"SMS Partner refuses access ({said}): check the connection's password and the account's API settings"
-    elif http_status in _UNAVAILABLE_STATUSES or 500 <= http_status < 600:  # noqa: PLR2004
+    elif http_status in _UNAVAILABLE_STATUSES or 500 <= http_status < 600:
         error = SMSPartnerUnavailableError
         text = f"SMS Partner cannot answer now ({said}): it may pass by itself"
-    elif 400 <= http_status < 500:  # noqa: PLR2004
+    elif 400 <= http_status < 500:
         error = SMSPartnerRejectedError
         text = f"the request is refused ({said}): check the connection's host, which must be the API's base URL"
-    elif 300 <= http_status < 400:  # noqa: PLR2004
+    elif 300 <= http_status < 400:
         text = f"the answer is a redirect ({said}), not followed as it would carry the key along: check the host"
     elif code is not None:
         text = f"SMS Partner answers with an error ({said}): look it up in its table of error codes"
@@ -152,9 +151,7 @@ def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:
         if body.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
             return _from_xml(body)
         text = _text(body, content_type)
-        answer = json.loads(
-            text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_named_once
-        )
+        answer = json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_named_once)
     except (ValueError, ArithmeticError, LookupError, RecursionError, SyntaxError):
         # ValueError covers bad encodings and defusedxml's refusals; SyntaxError is what ElementTree's ParseError is.
         return {}
@@ -182,7 +179,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _from_xml(body: bytes) -> Mapping[str, Any]:
     """Name the entries of an XML answer: success and code, then the user by its names, the credits by their number."""
-    from defusedxml import ElementTree  # noqa: PLC0415  # only who asks for XML pays for it
+    from defusedxml import ElementTree  # only who asks for XML pays for it
 
     root = ElementTree.fromstring(body, forbid_dtd=True)
     scalars = [entry.text for entry in root if len(entry) == 0]
@@ -199,7 +196,7 @@ def _from_xml(body: bytes) -> Mapping[str, Any]:
 
 def _codes(answer: Mapping[str, Any]) -> Iterator[int]:
     """Yield the API's codes in an answer: its own, then those within its errors, which are an object or a list."""
-    errors = [answer]
+    errors: list[Any] = [answer]
     for key in ("error", "errors"):
         inner = answer.get(key)
         errors += inner if isinstance(inner, list) else [inner]

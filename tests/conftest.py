@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 
+if TYPE_CHECKING:
+    from airflow.models import DagRun
+    from airflow.sdk import DAG
+
 Connect = Callable[..., str]
+
+KEY = "S3cr3t+Key/42=é%"
 
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-smspartner-tests-")
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SMSPARTNER_"))]:
@@ -25,6 +35,41 @@ os.environ |= {
     # A proxy of the machine's must not stand between the tests and loopback.
     "NO_PROXY": "127.0.0.1,localhost",
 }
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """How a task ended: its state, its XCom, the number of the try that it ended with, and what it logged."""
+
+    state: str
+    xcom: Any
+    tries: int
+    log: str
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SMSPartnerSandbox]:
+    """Serve the account of the vendor's JSON sample, under a key that is spelled differently in a URL."""
+    with SMSPartnerSandbox(balance="10225.119", api_key=KEY) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def once_it_waits() -> Callable[..., AbstractContextManager[None]]:
+    """Act on a sandbox as soon as a gate has asked it twice: ``with once_it_waits(sandbox, act): …``."""
+
+    @contextmanager
+    def once_it_waits(sandbox: SMSPartnerSandbox, act: Callable[[], object]) -> Iterator[None]:
+        def wait_and_act() -> None:
+            sandbox.wait_for_requests(2, timeout=30)
+            act()
+
+        thread = Thread(target=wait_and_act)
+        thread.start()
+        yield
+        thread.join()
+
+    return once_it_waits
 
 
 @pytest.fixture
@@ -39,3 +84,43 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         return conn_id
 
     return connect
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Make Airflow's metadata database, on SQLite in the tests' own home."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def run_dag(airflow_db: None) -> Callable[..., DagRun]:
+    """Run a DAG that a test has made to its end, on real Airflow in this process; return its run."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    def run_dag(dag: DAG, **arguments: Any) -> DagRun:
+        DagBundlesManager().sync_bundles_to_db()
+        bag = DagBag(bundle_name="dags-folder", collect_dags=False)
+        bag.bag_dag(dag)
+        sync_bag_to_db(bag, "dags-folder", None)
+        return dag.test(**arguments)
+
+    return run_dag
+
+
+@pytest.fixture
+def run_task(run_dag: Callable[..., DagRun], capfd: pytest.CaptureFixture[str]) -> Callable[..., TaskOutcome]:
+    """Run one task in a DAG of its own: ``run_task(CreditsSensor, min_credits=5)``; return how it ended."""
+    from airflow.sdk import DAG
+
+    def run_task(task_class: Callable[..., Any], /, **arguments: Any) -> TaskOutcome:
+        with DAG(f"test_{uuid4().hex}", schedule=None) as dag:
+            task_class(task_id="task", **arguments)
+        capfd.readouterr()
+        (instance,) = run_dag(dag).get_task_instances()
+        log = capfd.readouterr().out
+        return TaskOutcome(str(instance.state), instance.xcom_pull(task_ids="task"), instance.try_number, log)
+
+    return run_task

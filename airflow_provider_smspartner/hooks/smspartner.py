@@ -77,15 +77,16 @@ class SMSPartnerHook(BaseHook):
             return False, str(error)
         except Exception as error:  # noqa: BLE001  # Airflow would show the page any text of it
             return False, f"The test itself failed with {type(error).__name__}: look into the log of the API server"
-        counts = f"{credits.sms} SMS, {credits.sms_low_cost} low-cost SMS, {credits.hlr} look-ups"
-        return True, f"SMS Partner answers. Credit: {counts}, balance {credits.balance} {credits.currency}"
+        return True, f"SMS Partner answers. Credit: {credits}"
 
     @cached_property
     def _settings(self) -> ConnectionSettings:
         try:
             conn = self.get_connection(self.smspartner_conn_id)
         except AirflowNotFoundException:
-            raise SMSPartnerConfigurationError("there is no such connection: create it, with the API key as its password") from None
+            raise SMSPartnerConfigurationError(
+                "there is no such connection: create it, with the API key as its password"
+            ) from None
         settings = read_settings(conn)
         for secret in settings.secrets():
             for spelling in spellings(secret):
@@ -152,7 +153,11 @@ class SMSPartnerHook(BaseHook):
         error, tries = _error(state), self._settings.max_retries + 1
         self.log.warning(
             "SMS Partner connection %r: try %d of %d failed, the next one is in %.1f s: %s",
-            self.smspartner_conn_id, state.attempt_number, tries, state.upcoming_sleep, error,
+            self.smspartner_conn_id,
+            state.attempt_number,
+            tries,
+            state.upcoming_sleep,
+            error,
         )
 
 

@@ -116,6 +116,11 @@ def test_every_credit_type_names_a_figure_of_the_credits() -> None:
     assert [CREDITS.of(credit_type) for credit_type in CreditType] == [269082, 444570, 2045023, Decimal("10225.119")]
 
 
+def test_credits_tell_each_figure_and_what_is_unknown() -> None:
+    assert str(CREDITS) == "269082 sms, 444570 sms_low_cost, 2045023 hlr, 82 to_send, balance 10225.119 EUR"
+    assert str(UNKNOWN) == "unknown sms, unknown sms_low_cost, 1 hlr, unknown to_send, balance unknown"
+
+
 def test_a_reading_is_json_simple_exact_and_holds_nobody_s_name() -> None:
     user = User("exemple@email.com", "John", "Doe")
     account = Account(user, replace(CREDITS, balance=Decimal("1E+3")), datetime(2026, 7, 1, 12, tzinfo=UTC))

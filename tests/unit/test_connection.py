@@ -166,6 +166,4 @@ def test_settings_do_not_show_their_secrets() -> None:
 def test_the_form_declares_each_extra_with_its_default() -> None:
     (connection_type,) = get_provider_info()["connection-types"]
     declared = {name: field["schema"].get("default") for name, field in connection_type["conn-fields"].items()}
-    assert declared == {
-        name: extra.default if name != "verify" else "true" for name, extra in EXTRAS.items()
-    }
+    assert declared == {name: extra.default if name != "verify" else "true" for name, extra in EXTRAS.items()}

@@ -1,0 +1,46 @@
+SUITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUITS)' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+# Every version and hash is pinned already: what pip would warn of here is noise.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+READY := .venv/.ready
+
+.PHONY: help demo test check constraints clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## real Airflow holds a campaign until there is credit for it, and keeps the history in a table
+	@$(BIN)/python demo.py
+
+test: $(READY) ## the whole test suite
+	@$(BIN)/python -m pytest -q
+
+check: $(READY) ## lint, types, and what a release would hold
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation -qq
+	@$(BIN)/twine --no-color check --strict dist/*
+	@$(BIN)/python -m pytest -q tests/packaging
+
+# No configuration: one machine's package index must not decide what everybody installs.
+constraints: $(READY) ## the newest versions that pyproject.toml allows, into constraints.txt
+	@$(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--group dev --annotation-style line --custom-compile-command "make constraints" -o constraints.txt pyproject.toml
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+
+$(READY): constraints.txt pyproject.toml airflow_provider_smspartner/__init__.py
+	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
+		echo "This needs Python 3.11 to 3.14: install one, or name it: make PYTHON=..." >&2; exit 1; }
+	@echo "Setting up .venv (once)..."
+	@"$(PYTHON)" -m venv --clear .venv
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt | $(PIP) install --require-hashes -r /dev/stdin
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt || { \
+		echo "uv could not: trying pip, which takes a minute longer."; $(PIP) install --require-hashes -r constraints.txt; }
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,150 @@
+"""Write a snapshot of the credits into a SQL table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, BaseOperator
+
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerConfigurationError,
+    SMSPartnerError,
+    SMSPartnerUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from sqlalchemy.engine import Engine
+
+    from airflow_provider_smspartner.account import Account
+    from airflow_provider_smspartner.snapshots import TaskInstanceRef
+
+
+class CreditsToSqlOperator(BaseOperator):
+    """
+    Write one row per run, task, map index and account into a SQL table; a re-run replaces its own row.
+
+    Its XCom is the list of the rows it wrote, each a dictionary by column: the balance an exact string, instants in
+    ISO 8601, UTC.
+
+    An account that fails costs the others nothing: what was read is written, then the task fails and names the rest.
+
+    :param sql_conn_id: the Airflow connection of the database, of any type whose hook has a SQLAlchemy engine
+        (templated)
+    :param smspartner_conn_id: the Airflow connection whose password is the account's API key, or a list of several
+        (templated)
+    :param table: the table's name, quoted as it is (templated)
+    :param schema: the schema it lies in; None is where the SQL connection points (templated)
+    :param create_table: create the table where it is missing; when False, no DDL is issued
+    :param store_username: keep the account's user name too, an e-mail address: personal data
+    """
+
+    template_fields: Sequence[str] = ("sql_conn_id", "smspartner_conn_id", "table", "schema")
+    ui_color = "#d7eef5"
+
+    def __init__(
+        self,
+        *,
+        sql_conn_id: str,
+        smspartner_conn_id: str | Sequence[str] = "smspartner_default",
+        table: str = "smspartner_credit_snapshots",
+        schema: str | None = None,
+        create_table: bool = True,
+        store_username: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sql_conn_id = sql_conn_id
+        self.smspartner_conn_id = smspartner_conn_id
+        self.table = table
+        self.schema = schema
+        self.create_table = create_table
+        self.store_username = store_username
+
+    def execute(self, context: Context) -> list[dict[str, int | str | None]]:
+        """
+        Read the accounts, write their rows, and return them.
+
+        :raises SMSPartnerConfigurationError: a connection or the table is not as it must be
+        :raises SMSPartnerError: what else kept an account from being read; its row is not written
+        """
+        from airflow_provider_smspartner.snapshots import Snapshot, snapshot_table, write_snapshots
+
+        table = snapshot_table(self.table, self.schema)
+        accounts, errors = self._read_accounts()
+        origin = _origin(context)
+        snapshots = [
+            Snapshot.of(account, conn_id, origin, store_username=self.store_username)
+            for conn_id, account in accounts.items()
+        ]
+        if snapshots:
+            engine = self._engine()
+            try:
+                write_snapshots(engine, table, snapshots, create_table=self.create_table)
+            finally:
+                engine.dispose()
+            self.log.info("%d row(s) written to %r over %r", len(snapshots), table.fullname, self.sql_conn_id)
+        if errors:
+            raise _one_error(errors)
+        return [snapshot.as_xcom() for snapshot in snapshots]
+
+    def _read_accounts(self) -> tuple[dict[str, Account], list[SMSPartnerError]]:
+        """Read each account; return those that answered, and what kept the others from it."""
+        from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
+        accounts: dict[str, Account] = {}
+        errors: list[SMSPartnerError] = []
+        for conn_id in self._conn_ids():
+            try:
+                accounts[conn_id] = SMSPartnerHook(conn_id).get_account()
+            except SMSPartnerError as error:
+                errors.append(error)
+            else:
+                self.log.info("SMS Partner connection %r: %s", conn_id, accounts[conn_id].credits)
+        return accounts, errors
+
+    def _conn_ids(self) -> list[str]:
+        given = self.smspartner_conn_id
+        conn_ids = [given] if isinstance(given, str) else list(given)
+        if not conn_ids or len(set(conn_ids)) != len(conn_ids):
+            raise SMSPartnerConfigurationError(
+                f"smspartner_conn_id is {conn_ids!r}: name at least one connection, and each one once"
+            )
+        return conn_ids
+
+    def _engine(self) -> Engine:
+        from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+        try:
+            hook = BaseHook.get_connection(self.sql_conn_id).get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
+        except AirflowNotFoundException:
+            hook, told = None, "there is no such connection: create it, or name another in sql_conn_id"
+        except AirflowException:
+            hook, told = None, "no installed provider serves its type: install that database's Airflow provider"
+        else:
+            told = f"{type(hook).__name__} is no SQL hook: name the connection of a database in sql_conn_id"
+        if not isinstance(hook, DbApiHook):
+            raise SMSPartnerConfigurationError(f"SQL connection {self.sql_conn_id!r}: {told}")
+        # Without this an error's text, and so the log, would show the rows.
+        engine: Engine = hook.get_sqlalchemy_engine(engine_kwargs={"hide_parameters": True})
+        return engine
+
+
+def _origin(context: Context) -> TaskInstanceRef:
+    from airflow_provider_smspartner.snapshots import TaskInstanceRef
+
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    # A triggered run has no logical date on Airflow 3, and the context then no such entry.
+    return TaskInstanceRef(ti.dag_id, ti.task_id, ti.run_id, map_index, context.get("logical_date"))
+
+
+def _one_error(errors: list[SMSPartnerError]) -> SMSPartnerError:
+    """Return the only error, or one that tells them all and lets the task be retried if that may heal each of them."""
+    if len(errors) == 1:
+        return errors[0]
+    error_class = (
+        SMSPartnerUnavailableError if all(error.retryable for error in errors) else SMSPartnerConfigurationError
+    )
+    return error_class(f"{len(errors)} accounts could not be read. " + " ".join(f"{error}." for error in errors))

@@ -1,0 +1,383 @@
+"""The snapshot table on PostgreSQL and MariaDB: many writers, few rights, and sessions that break."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.schema import CreateSchema, DropSchema
+from sqlalchemy.sql import quoted_name
+
+from airflow_provider_smspartner import snapshots
+from airflow_provider_smspartner.account import Account, Credits, User
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+
+SERVERS = {
+    "postgresql": os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"),
+    "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb+pymysql://root@127.0.0.1:3306/test"),
+}
+WRITERS, TURNS = 16, 5
+
+NOON = datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=UTC)
+SNAPSHOT = Snapshot.of(
+    Account(User("anna@example.com", None, None), Credits(5, 6, 7, 0, Decimal("10225.119"), "EUR"), NOON),
+    "smspartner_default",
+    TaskInstanceRef("campaign", "snapshot", "manual__1", logical_date=NOON),
+)
+TABLE = snapshot_table("smspartner_credit_snapshots")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A schema or database of the tests' own: ``url`` points there, ``root`` to where it was made."""
+
+    url: URL
+    root: Engine
+    name: str
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.root.dialect.name == "postgresql"
+
+    def execute(self, *statements: str) -> list[Any]:
+        with self.root.begin() as connection:
+            results = [connection.execute(sa.text(statement)) for statement in statements]
+            return list(results[-1]) if results[-1].returns_rows else []
+
+
+@pytest.fixture(params=SERVERS)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    root = sa.create_engine(SERVERS[request.param], connect_args={"connect_timeout": 3})
+    try:
+        root.connect().close()
+    except DBAPIError as error:
+        reason = f"no {request.param} at {make_url(SERVERS[request.param]).host}: {type(error.orig).__name__}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    name = f"smspartner_{secrets.token_hex(6)}"
+    if root.dialect.name == "postgresql":
+        url, drop = (
+            root.url.update_query_dict({"options": f"-csearch_path={name} -ctimezone=Asia/Kathmandu"}),
+            "CASCADE",
+        )
+    else:
+        url, drop = root.url.set(database=name), ""
+    place = Place(url, root, name)
+    place.execute(f"CREATE SCHEMA {name}")
+    yield place
+    place.execute(f"DROP SCHEMA {name} {drop}")
+    root.dispose()
+
+
+@pytest.fixture
+def engine(place: Place) -> Iterator[Engine]:
+    engine = sa.create_engine(place.url, hide_parameters=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["native", "portable"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "portable":
+        monkeypatch.setattr(snapshots, "_WRITERS", {})
+    return str(request.param)
+
+
+def stored(engine: Engine, table: sa.Table = TABLE) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.select(table).order_by(table.c.run_id)).mappings()]
+
+
+def execute(engine: Engine, *statements: str) -> list[Any]:
+    with engine.begin() as connection:
+        results = [connection.execute(sa.text(statement)) for statement in statements]
+        return list(results[-1]) if results[-1].returns_rows else []
+
+
+# Values, names and rights
+
+
+def test_every_value_comes_back_as_it_was(engine: Engine, path: str) -> None:
+    east = timezone(timedelta(hours=5, minutes=45))
+    values: list[dict[str, Any]] = [
+        {"balance": Decimal("123456789012.123456"), "credit_sms": 2**63 - 1, "credit_hlr": -(2**63)},
+        {"balance": Decimal("-999999999999.999999"), "credit_sms": 0, "to_send": None},
+        {"balance": Decimal(0), "captured_at": datetime(2026, 3, 29, 2, 30, 0, 1, tzinfo=east)},
+        {"balance": None, "currency": None, "captured_at": datetime(2026, 1, 1, tzinfo=timezone(-timedelta(hours=11)))},
+        {"logical_date": None, "username": "anna@example.com", "map_index": 2**31 - 1},
+        {"dag_id": "été 🎉 ' \" % :x \\ ", "captured_at": datetime(2026, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)},
+    ]
+    written = [replace(SNAPSHOT, run_id=f"manual__{n}", **value) for n, value in enumerate(values)]
+    for _ in range(2):
+        write_snapshots(engine, TABLE, written)
+    assert stored(engine) == [vars(snapshot) for snapshot in written]
+
+
+def test_the_table_has_the_types_of_the_documentation(place: Place, engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    columns = {
+        column["name"]: column["type"].compile(dialect=engine.dialect)
+        for column in sa.inspect(engine).get_columns(TABLE.name)
+    }
+    assert columns["snapshot_id"].startswith("CHAR(36)")
+    assert columns["balance"] == ("NUMERIC(18, 6)" if place.is_postgresql else "DECIMAL(18, 6)")
+    assert columns["captured_at"] == ("TIMESTAMP WITH TIME ZONE" if place.is_postgresql else "DATETIME(6)")
+    assert columns["credit_sms"].startswith("BIGINT")
+    assert sa.inspect(engine).get_pk_constraint(TABLE.name)["constrained_columns"] == ["snapshot_id"]
+    utc = "captured_at AT TIME ZONE 'UTC'" if place.is_postgresql else "captured_at"
+    assert execute(engine, f"SELECT {utc} FROM {TABLE.name}") == [(NOON.replace(tzinfo=None),)]
+
+
+@pytest.mark.parametrize("name", ["lateral", "value", "Order", "Mixed Case", "a`b\"c'd", "a :x (b)"])
+def test_any_table_and_schema_name_is_quoted(place: Place, engine: Engine, name: str) -> None:
+    schema = quoted_name(f"{name} {place.name}", quote=True)
+    with place.root.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    try:
+        for table in (snapshot_table(name), snapshot_table(name, schema)):
+            for sms in (1, 2):
+                write_snapshots(engine, table, [replace(SNAPSHOT, credit_sms=sms)])
+            assert [row["credit_sms"] for row in stored(engine, table)] == [2]
+        assert sa.inspect(engine).get_table_names(schema=schema) == [name]
+    finally:
+        with place.root.begin() as connection:
+            connection.execute(DropSchema(schema, cascade=place.is_postgresql))
+
+
+@pytest.fixture
+def guest(place: Place) -> Iterator[tuple[str, Engine]]:
+    """A user who may log in, see the schema, and nothing else."""
+    name, password = f"guest_{secrets.token_hex(4)}", secrets.token_hex(8)
+    if place.is_postgresql:
+        grantee = name
+        place.execute(
+            f"CREATE ROLE {name} LOGIN PASSWORD '{password}'", f"GRANT USAGE ON SCHEMA {place.name} TO {name}"
+        )
+        farewell = [f"DROP OWNED BY {name}", f"DROP ROLE {name}"]
+    else:
+        grantee = f"'{name}'@'{place.url.host}'"
+        place.execute(f"CREATE USER {grantee} IDENTIFIED BY '{password}'")
+        farewell = [f"DROP USER {grantee}"]
+    engine = sa.create_engine(place.url.set(username=name, password=password))
+    yield grantee, engine
+    engine.dispose()
+    place.execute(*farewell)
+
+
+def test_without_create_rights_an_existing_table_is_written(
+    place: Place, engine: Engine, guest: tuple[str, Engine]
+) -> None:
+    grantee, guests_engine = guest
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    place.execute(f"GRANT SELECT, INSERT, UPDATE ON {place.name}.{TABLE.name} TO {grantee}")
+    for run_id in ("manual__1", "manual__2", "manual__2"):
+        write_snapshots(guests_engine, TABLE, [replace(SNAPSHOT, run_id=run_id, credit_sms=9)])
+    assert [row["credit_sms"] for row in stored(engine)] == [9, 9]
+    with pytest.raises(DBAPIError, match="(?i)denied"):
+        write_snapshots(guests_engine, snapshot_table("another"), [SNAPSHOT])
+
+
+def test_without_create_table_no_ddl_is_issued(engine: Engine) -> None:
+    statements: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    with pytest.raises(SMSPartnerConfigurationError, match="is not there, and create_table is False"):
+        write_snapshots(engine, TABLE, [SNAPSHOT], create_table=False)
+    assert not [statement for statement in statements if "CREATE TABLE" in statement]
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    del statements[:]
+    write_snapshots(engine, TABLE, [SNAPSHOT], create_table=False)
+    assert not [statement for statement in statements if "CREATE TABLE" in statement]
+
+
+def test_columns_that_are_missing_are_named_and_others_are_left_alone(engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    execute(
+        engine,
+        f"ALTER TABLE {TABLE.name} ADD COLUMN region VARCHAR(10)",
+        f"UPDATE {TABLE.name} SET region = 'north'",
+    )
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=8)])
+    assert execute(engine, f"SELECT region, credit_sms FROM {TABLE.name}") == [("north", 8)]
+
+    execute(engine, f"ALTER TABLE {TABLE.name} DROP COLUMN to_send", f"ALTER TABLE {TABLE.name} DROP COLUMN currency")
+    with pytest.raises(SMSPartnerConfigurationError, match="lacks these columns: to_send, currency"):
+        write_snapshots(engine, TABLE, [SNAPSHOT])
+
+
+def test_a_table_whose_types_would_change_a_value_is_refused(place: Place, engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    if place.is_postgresql:
+        change = ("ALTER COLUMN captured_at TYPE TIMESTAMP", "ALTER COLUMN balance TYPE NUMERIC(18, 2)")
+    else:
+        change = ("MODIFY captured_at DATETIME NOT NULL", "MODIFY balance DECIMAL(18, 2)")
+    execute(engine, *[f"ALTER TABLE {TABLE.name} {one}" for one in change])
+    with pytest.raises(SMSPartnerConfigurationError, match="does not keep as they are written.*: balance, captured_at"):
+        write_snapshots(engine, TABLE, [replace(SNAPSHOT, run_id="manual__2")])
+    assert execute(engine, f"SELECT run_id FROM {TABLE.name}") == [("manual__1",)]
+
+
+def test_a_table_without_its_key_gets_no_duplicates(place: Place, engine: Engine, path: str) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    key = f"CONSTRAINT {TABLE.name}_pkey" if place.is_postgresql else "PRIMARY KEY"
+    execute(engine, f"ALTER TABLE {TABLE.name} DROP {key}")
+    if path == "portable":
+        write_snapshots(engine, TABLE, [SNAPSHOT])
+    elif place.is_postgresql:
+        with pytest.raises(DBAPIError, match="ON CONFLICT"):
+            write_snapshots(engine, TABLE, [SNAPSHOT])
+    else:
+        with pytest.raises(SMSPartnerConfigurationError, match="make snapshot_id its primary key"):
+            write_snapshots(engine, TABLE, [SNAPSHOT])
+    assert len(stored(engine)) == 1
+
+
+# Many at once
+
+
+def write_from_a_process(url: URL, number: int, start: Any, failures: Any) -> None:
+    engine = sa.create_engine(url)
+    start.wait()
+    try:
+        for turn in range(TURNS):
+            shared = [replace(SNAPSHOT, run_id=f"shared_{n}", credit_sms=turn, to_send=number) for n in range(3)]
+            write_snapshots(engine, TABLE, [*shared, replace(SNAPSHOT, run_id=f"own_{number}_{turn}")])
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent counts it
+        failures.put(repr(error))
+
+
+@pytest.mark.usefixtures("path")
+def test_sixteen_processes_make_one_table_and_no_duplicates(place: Place, engine: Engine) -> None:
+    fork = multiprocessing.get_context("fork")
+    start, failures = fork.Barrier(WRITERS), fork.SimpleQueue()
+    writers = [
+        fork.Process(target=write_from_a_process, args=(place.url, number, start, failures))
+        for number in range(WRITERS)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(50)
+    assert [writer.exitcode for writer in writers] == [0] * WRITERS
+    assert failures.empty(), failures.get()
+    rows = stored(engine)
+    assert len({row["snapshot_id"] for row in rows}) == len(rows) == WRITERS * TURNS + 3
+    # Who wrote last is not known; that it was somebody's last turn, and one writer's for all three rows, is.
+    assert len({(row["credit_sms"], row["to_send"]) for row in rows if row["run_id"].startswith("shared")}) == 1
+    assert {row["credit_sms"] for row in rows if row["run_id"].startswith("shared")} == {TURNS - 1}
+
+
+def write_and_die(url: URL) -> None:
+    engine = sa.create_engine(url)
+    sa.event.listen(engine, "after_cursor_execute", lambda *event: event[2].startswith("INSERT") and kill_myself())
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, run_id=f"manual__{n}", credit_sms=99) for n in range(50)])
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_writer_leaves_no_half_row(place: Place, engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    writer = multiprocessing.get_context("fork").Process(target=write_and_die, args=(place.url,))
+    engine.dispose()
+    writer.start()
+    writer.join(20)
+    assert writer.exitcode == -signal.SIGKILL
+    assert stored(engine) == [vars(SNAPSHOT)]
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=1)])
+    assert [row["credit_sms"] for row in stored(engine)] == [1]
+
+
+def wait_until_blocked(engine: Engine, place: Place) -> None:
+    """Return when a session waits for a lock on the table."""
+    query = (
+        f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{TABLE.name}%'"
+        if place.is_postgresql
+        else f"SELECT count(*) FROM information_schema.processlist WHERE db = '{place.name}' AND info LIKE 'INSERT%'"
+    )
+    for _ in range(500):
+        if execute(engine, query) != [(0,)]:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("nobody waits")
+
+
+@pytest.mark.usefixtures("path")
+def test_a_waiting_writer_survives_the_rollback_of_the_first(place: Place, engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, run_id="manual__0")])
+    waiters = [
+        threading.Thread(target=write_snapshots, args=(engine, TABLE, [replace(SNAPSHOT, credit_sms=number)]))
+        for number in range(2, 5)
+    ]
+    with engine.connect() as first:
+        transaction = first.begin()
+        first.execute(sa.insert(TABLE), [vars(SNAPSHOT) | {"credit_sms": 1}])
+        for waiter in waiters:
+            waiter.start()
+        wait_until_blocked(place.root, place)
+        transaction.rollback()
+    for waiter in waiters:
+        waiter.join(20)
+    rows = stored(engine)
+    assert [row["run_id"] for row in rows] == ["manual__0", "manual__1"]
+    assert rows[1]["credit_sms"] in (2, 3, 4)
+
+
+def test_a_deadlock_is_tried_again(place: Place, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    pair = sorted((replace(SNAPSHOT, run_id=f"manual__{n}") for n in range(2)), key=lambda s: s.snapshot_id)
+    write_snapshots(engine, TABLE, pair)
+    writer = threading.Thread(target=write_snapshots, args=(engine, TABLE, [replace(s, credit_sms=2) for s in pair]))
+    lock = sa.update(TABLE).values(credit_sms=1).where
+    with engine.connect() as rival:
+        transaction = rival.begin()
+        # The victim is to be the writer: in MariaDB that is who changed the least, in PostgreSQL who notices first.
+        rival.execute(sa.insert(TABLE), [vars(replace(SNAPSHOT, run_id=f"other__{n}")) for n in range(20)])
+        if place.is_postgresql:
+            rival.execute(sa.text("SET LOCAL deadlock_timeout = '10s'"))
+        rival.execute(lock(TABLE.c.snapshot_id == pair[1].snapshot_id))
+        writer.start()
+        wait_until_blocked(place.root, place)
+        rival.execute(lock(TABLE.c.snapshot_id == pair[0].snapshot_id))
+        transaction.commit()
+    writer.join(20)
+    assert [row["credit_sms"] for row in stored(engine)[:2]] == [2, 2]
+    assert "trying again" in caplog.text
+
+
+def test_a_session_that_breaks_is_replaced(place: Place, engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    kill = "SELECT pg_terminate_backend({})" if place.is_postgresql else "KILL {}"
+    whoami = "SELECT pg_backend_pid()" if place.is_postgresql else "SELECT connection_id()"
+    broken: list[int] = []
+
+    def break_once(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT") and not broken:
+            cursor.execute(whoami)
+            broken.extend(cursor.fetchone())
+            place.execute(kill.format(broken[0]))
+
+    sa.event.listen(engine, "before_cursor_execute", break_once)
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=3)])
+    assert broken
+    assert [row["credit_sms"] for row in stored(engine)] == [3]
+
+
+def test_a_broken_constraint_of_somebody_else_is_raised_at_once(engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    execute(engine, f"ALTER TABLE {TABLE.name} ADD CONSTRAINT few CHECK (credit_sms < 100)")
+    with pytest.raises(DBAPIError, match="few") as caught:
+        write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=100, username="anna@example.com")])
+    assert isinstance(caught.value, IntegrityError) or caught.value.orig.args[0] == 4025
+    assert stored(engine) == [vars(SNAPSHOT)]

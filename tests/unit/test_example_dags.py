@@ -1,0 +1,72 @@
+"""The example DAGs, run to their ends on a real Airflow against the sandbox."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+
+
+@pytest.fixture(scope="module")
+def examples(airflow_db: None) -> DagBag:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(EXAMPLES, bundle_name="dags-folder")
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    path = tmp_path / "warehouse.db"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    with closing(sqlite3.connect(path)) as database:
+        yield database
+
+
+def test_every_example_is_read_without_an_error(examples: DagBag) -> None:
+    assert examples.import_errors == {}
+    assert len(examples.dags) == len(list(EXAMPLES.glob("*.py")))
+
+
+def test_the_snapshot_example_keeps_a_row_a_run(
+    sandbox: SMSPartnerSandbox, connect: Any, examples: DagBag, warehouse: sqlite3.Connection, run_dag: Any
+) -> None:
+    connect(sandbox)
+    for _ in range(2):
+        assert run_dag(examples.dags["smspartner_credit_snapshots"]).state == "success"
+    (count,) = warehouse.execute("SELECT count(*) FROM smspartner_credit_snapshots").fetchone()
+    assert count == 2
+
+
+def test_the_campaign_example_sends_only_once_the_credit_is_there(
+    connect: Any,
+    examples: DagBag,
+    warehouse: sqlite3.Connection,
+    run_dag: Any,
+    once_it_waits: Any,
+    capfd: Any,
+    caplog: Any,
+) -> None:
+    dag = examples.dags["smspartner_gate_campaign"]
+    dag.get_task("wait_for_credit").poke_interval = 0.05
+    with SMSPartnerSandbox(balance="100") as sandbox:
+        connect(sandbox)
+        with once_it_waits(sandbox, lambda: sandbox.top_up("100")):
+            assert run_dag(dag).state == "success"
+    told = capfd.readouterr().out
+    assert "2631 sms available (0 pending subtracted), 4000 needed: not yet" in told
+    assert "5263 sms available (0 pending subtracted), 4000 needed: enough" in told
+    assert caplog.text.count("would now send to recipients") == 4
+    written = warehouse.execute("SELECT task_id, credit_sms FROM smspartner_credit_snapshots ORDER BY captured_at")
+    assert written.fetchall() == [("snapshot_before", 5263), ("snapshot_after", 5263)]

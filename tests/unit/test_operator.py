@@ -1,0 +1,178 @@
+"""The operator, in real tasks of a real Airflow, from the sandbox into SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+
+Rows = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """Make the connection 'warehouse' to an empty SQLite file; return what reads its rows."""
+    path = tmp_path / "warehouse.db"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+
+    def rows(table: str = "smspartner_credit_snapshots") -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(path)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute(f'SELECT * FROM "{table}"')]
+
+    return rows
+
+
+def test_a_run_leaves_one_row_with_the_exact_figures(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    connect(sandbox)
+    outcome = run_task(CreditsToSqlOperator, sql_conn_id="warehouse")
+    assert outcome.state == "success"
+    (row,) = rows()
+    expected = {
+        "smspartner_conn_id": "smspartner_default",
+        "credit_sms": 269082,
+        "credit_sms_low_cost": 444570,
+        "credit_hlr": 2045023,
+        "to_send": 0,
+        "balance": "10225.119000",
+        "currency": "EUR",
+        "task_id": "task",
+        "map_index": -1,
+        "username": None,
+    }
+    assert row.items() >= expected.items()
+    assert row["run_id"].startswith("manual__")
+
+
+def test_its_xcom_is_the_rows_it_wrote_without_a_user_name(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    connect(sandbox)
+    (told,) = run_task(CreditsToSqlOperator, sql_conn_id="warehouse").xcom
+    (row,) = rows()
+    assert told["snapshot_id"] == row["snapshot_id"]
+    assert told["balance"] == "10225.119"
+    assert told["captured_at"].endswith("+00:00")
+    assert "username" not in told
+
+
+def test_a_user_name_is_stored_only_when_asked_for(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    connect(sandbox)
+    (told,) = run_task(CreditsToSqlOperator, sql_conn_id="warehouse", store_username=True).xcom
+    assert rows()[0]["username"] == told["username"] == "sandbox@example.com"
+
+
+def test_a_re_run_replaces_its_row_and_another_run_adds_one(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_dag: Any
+) -> None:
+    from airflow.sdk import timezone
+
+    connect(sandbox)
+    with DAG("snapshots_again", schedule=None) as dag:
+        CreditsToSqlOperator(task_id="snapshot", sql_conn_id="warehouse")
+    now = timezone.utcnow()
+    for balance in ("10225.119", "10000", "9000"):
+        sandbox.spend(sandbox.balance)
+        sandbox.top_up(balance)
+        assert run_dag(dag, logical_date=now, run_after=now).state == "success"
+    (row,) = rows()
+    assert row["balance"] == "9000.000000"
+    run_dag(dag)
+    run_dag(dag)
+    assert len(rows()) == 3
+
+
+def test_names_are_templated_and_quoted(sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any) -> None:
+    connect(sandbox, "reseller")
+    outcome = run_task(
+        CreditsToSqlOperator,
+        smspartner_conn_id="{{ 'reseller' }}",
+        sql_conn_id="{{ 'ware' }}house",
+        table='{{ "select" }} "x"; drop',
+    )
+    assert outcome.state == "success"
+    with pytest.raises(sqlite3.OperationalError):
+        rows("smspartner_credit_snapshots")
+    # The helper quotes without doubling, so double the quotes here.
+    assert len(rows('select ""x""; drop')) == 1
+
+
+def test_a_table_with_other_columns_is_refused_with_what_is_missing(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any, tmp_path: Path
+) -> None:
+    connect(sandbox)
+    with closing(sqlite3.connect(tmp_path / "warehouse.db")) as database:
+        database.execute("CREATE TABLE smspartner_credit_snapshots (snapshot_id TEXT PRIMARY KEY, credit_sms BIGINT)")
+    outcome = run_task(CreditsToSqlOperator, sql_conn_id="warehouse", retries=3)
+    assert (outcome.state, outcome.tries, rows()) == ("failed", 1, [])
+    assert "'smspartner_credit_snapshots' lacks" in outcome.log
+    assert "captured_at" in outcome.log
+
+
+def test_a_wrong_key_fails_without_task_retries_and_without_a_table(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    connect(sandbox, api_key="wrong-key")
+    outcome = run_task(CreditsToSqlOperator, sql_conn_id="warehouse", retries=3)
+    assert (outcome.state, outcome.tries, sandbox.requests) == ("failed", 1, 1)
+    assert "'smspartner_default'" in outcome.log
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        rows()
+
+
+def test_an_outage_leaves_the_task_to_its_retries(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(times=1, http_status=503)
+    outcome = run_task(CreditsToSqlOperator, sql_conn_id="warehouse", retries=1, retry_delay=0.01)
+    assert (outcome.state, outcome.tries, len(rows())) == ("success", 2, 1)
+
+
+def test_an_account_that_fails_costs_the_others_nothing(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    conn_ids = [connect(sandbox, "one"), connect(sandbox, "two", api_key="wrong-key"), connect(sandbox, "three")]
+    outcome = run_task(CreditsToSqlOperator, smspartner_conn_id=conn_ids, sql_conn_id="warehouse")
+    assert outcome.state == "failed"
+    assert {row["smspartner_conn_id"] for row in rows()} == {"one", "three"}
+    assert "SMS Partner connection 'two': " in outcome.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"sql_conn_id": "nowhere"}, "SQL connection 'nowhere': there is no such connection"),
+        ({"sql_conn_id": "smspartner_default"}, "SQL connection 'smspartner_default': SMSPartnerHook is no SQL hook"),
+        ({"sql_conn_id": "exotic"}, "SQL connection 'exotic': no installed provider serves its type"),
+        ({"smspartner_conn_id": []}, "name at least one connection"),
+        ({"smspartner_conn_id": ["smspartner_default"] * 2}, "each one once"),
+    ],
+)
+def test_a_connection_that_cannot_be_used_is_named(
+    sandbox: SMSPartnerSandbox,
+    connect: Any,
+    run_task: Any,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any],
+    told: str,
+) -> None:
+    connect(sandbox)
+    monkeypatch.setenv("AIRFLOW_CONN_EXOTIC", '{"conn_type": "exotic"}')
+    outcome = run_task(CreditsToSqlOperator, **{"sql_conn_id": "warehouse", "retries": 3} | arguments)
+    assert (outcome.state, outcome.tries) == ("failed", 1)
+    assert told in outcome.log

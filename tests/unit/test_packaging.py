@@ -1,0 +1,79 @@
+"""What the package promises as a whole: how it is found, how it hangs together, what its files give away."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from importlib.metadata import distribution
+from pathlib import Path
+
+import airflow_provider_smspartner
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "airflow_provider_smspartner"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SCREEN_LINES = 45
+
+# Put together here, so that this file is free of them too.
+REGISTRY_HOSTS = [".".join(labels) for labels in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]
+MACHINE_PATHS = ["/".join(("", *parts, "")) for parts in (("work",), ("root",), ("opt", "pypi"), ("opt", "wheels"))]
+
+
+def modules() -> dict[str, ast.Module]:
+    """Return the package's modules by their dotted names."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    return {name: ast.parse(path.read_text()) for name, path in zip(names, paths, strict=True)}
+
+
+def imports(module: ast.Module) -> Iterator[str]:
+    """Yield what a module may import, wherever in it, with the names after ``from x import`` as modules too."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_airflow_finds_the_provider_under_the_name_of_its_distribution() -> None:
+    (entry_point,) = distribution(PROJECT["name"]).entry_points.select(group="apache_airflow_provider")
+    assert entry_point.load()()["package-name"] == PROJECT["name"]
+
+
+def test_the_version_stands_in_the_package_alone() -> None:
+    assert "version" in PROJECT["dynamic"]
+    assert distribution(PROJECT["name"]).version == airflow_provider_smspartner.__version__
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    graph = {name: {to for to in imports(module) if to != name} for name, module in modules().items()}
+    TopologicalSorter(graph).prepare()
+
+
+def test_every_function_fits_a_screen() -> None:
+    functions = [
+        (name, node)
+        for name, module in modules().items()
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert functions
+    lines = {f"{name}.{node.name}": node.end_lineno - node.lineno + 1 for name, node in functions if node.end_lineno}
+    assert {name: count for name, count in lines.items() if count > SCREEN_LINES} == {}
+
+
+def test_no_file_names_a_package_registry_or_a_path_of_this_machine() -> None:
+    patterns = [f"-e{needle}" for needle in REGISTRY_HOSTS + MACHINE_PATHS]
+    found = subprocess.run(
+        ["git", "grep", "--untracked", "--fixed-strings", "--ignore-case", "-n", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.stderr) == ("", "")
+    assert found.returncode == 1, "git grep's word for: looked, and found nothing"

@@ -1,0 +1,88 @@
+"""What Airflow discovers of this package, and what that costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import airflow
+import jsonschema
+import pytest
+
+from airflow_provider_smspartner import __version__
+from airflow_provider_smspartner.get_provider_info import get_provider_info
+
+ROOT = Path(__file__).parents[2]
+
+
+def listed_modules() -> set[str]:
+    info = get_provider_info()
+    return {
+        module
+        for kind in ("hooks", "sensors", "operators", "triggers")
+        for entry in info.get(kind, [])
+        for module in entry["python-modules"]
+    }
+
+
+def test_it_is_valid_against_the_schema_that_airflow_ships() -> None:
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_form_is_valid_against_the_schema_of_connection_types() -> None:
+    schema = json.loads((Path(airflow.__file__).parent / "provider.yaml.schema.json").read_text())
+    jsonschema.validate(get_provider_info()["connection-types"], schema["properties"]["connection-types"])
+
+
+def test_every_module_of_hooks_sensors_and_operators_is_listed() -> None:
+    package = ROOT / "airflow_provider_smspartner"
+    there = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for kind in ("hooks", "sensors", "operators", "triggers")
+        for path in (package / kind).glob("[!_]*.py")
+    }
+    assert listed_modules() == there
+    for module in there:
+        import_module(module)
+
+
+def test_every_guide_that_is_listed_exists() -> None:
+    guides = [guide for integration in get_provider_info()["integrations"] for guide in integration["how-to-guide"]]
+    assert guides
+    assert [guide for guide in guides if not (ROOT / guide.removeprefix("/")).is_file()] == []
+
+
+def test_airflow_lists_the_provider_and_its_hook() -> None:
+    program = """
+import sys
+from airflow.__main__ import main
+for command in ("list", "hooks", "get airflow-provider-smspartner"):
+    sys.argv = ["airflow", "providers", *command.split(), "--output", "json"]
+    main()
+"""
+    listed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    providers, hooks, (provider,) = (json.loads(line) for line in listed.splitlines() if line.startswith("["))
+    assert "airflow-provider-smspartner" in {each["package_name"] for each in providers}
+    assert provider["Version"] == __version__
+    (hook,) = [hook for hook in hooks if hook["connection_type"] == "smspartner"]
+    assert hook["hook_name"] == "SMS Partner"
+    assert hook["conn_id_attribute_name"] == "smspartner_conn_id"
+
+
+@pytest.mark.parametrize("module", ["sensors.credits", "operators.credits", "get_provider_info", "hooks.smspartner"])
+def test_what_a_dag_file_imports_brings_no_heavy_library_along(module: str) -> None:
+    program = f"""
+import sys
+from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator
+before = set(sys.modules)
+import airflow_provider_smspartner.{module}
+print(*sorted(set(sys.modules) - before))
+"""
+    added = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    heavy = {"requests", "httpx", "sqlalchemy", "tenacity", "defusedxml", "urllib3", "airflow.providers.common.sql"}
+    assert heavy.isdisjoint(added)
+    assert len(added) <= 15
