@@ -8,12 +8,12 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.protocol import ResponseFormat
+from airflow_provider_smspartner.transport import tls_context
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -149,8 +149,10 @@ def _verify(value: object) -> bool | str:
     text = str(value)
     if text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
-    if not Path(text).exists():
-        raise ValueError
+    try:
+        tls_context(text)
+    except OSError:
+        raise ValueError from None
     return text
 
 
@@ -174,7 +176,7 @@ EXTRAS: Mapping[str, _Extra] = {
     "response_format": _Extra(ResponseFormat.JSON, _response_format, "'json' or 'xml'"),
     "timeout": _Extra(10.0, _timeout, "a number of seconds above 0, 3600 at most"),
     "max_retries": _Extra(2, _max_retries, "a whole number from 0 to 10"),
-    "verify": _Extra(True, _verify, "true, false, or the path of a CA bundle that exists on this machine"),
+    "verify": _Extra(True, _verify, "true, false, or the path of a CA bundle on this machine"),
     "proxy": _Extra(None, _proxy, "the URL of an HTTP proxy, such as 'http://proxy.example:3128'"),
     "allow_http": _Extra(False, _boolean, "true or false"),
 }

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
+from airflow_provider_smspartner import __version__
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
@@ -79,8 +80,13 @@ def build_account_request(base_url: str, api_key: str, response_format: Response
     :param api_key: any text; it is percent-encoded
     """
     url = f"{base_url}/me?apiKey={quote(api_key, safe='')}&_format={response_format.value}"
-    # Plain bodies alone: what is not unpacked cannot blow up, and 400 bytes gain nothing from gzip.
-    return AccountRequest(url, {"Accept": f"application/{response_format.value}", "Accept-Encoding": "identity"})
+    headers = {
+        "User-Agent": f"airflow-provider-smspartner/{__version__}",
+        "Accept": f"application/{response_format.value}",
+        # Plain bodies alone: what is not unpacked cannot blow up, and 400 bytes gain nothing from gzip.
+        "Accept-Encoding": "identity",
+    }
+    return AccountRequest(url, headers)
 
 
 def read_answer(body: bytes, *, http_status: int, headers: Mapping[str, str]) -> Account:

@@ -316,13 +316,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def stop(self) -> None:
-        self.stopping.set()
         self.shutdown()
         with self._open_lock:
             handlers = list(self._open.values())
             for connection in self._open:
                 with suppress(OSError):  # the client was faster
                     connection.shutdown(SHUT_RDWR)
+        self.stopping.set()
         self.server_close()
         for thread in (self.thread, *handlers):
             thread.join()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
+
+from airflow.providers.common.compat.sdk import mask_secret
 
 _KEY_IN_QUERY = re.compile(r"(?<=apiKey=)[^&\s\"']*")
 
@@ -12,9 +15,27 @@ _TALKATIVE_LOGGERS = ("urllib3.connectionpool", "urllib3.util.retry", "httpx")
 """The loggers that write whole URLs: urllib3 its request lines at DEBUG, httpx at INFO."""
 
 
-def spellings(secret: str) -> tuple[str, ...]:
-    """Return the ways in which a secret can stand in a URL or a text, each once."""
-    return tuple(dict.fromkeys((secret, quote(secret, safe=""), quote_plus(secret))))
+def mask(secrets: Iterable[str]) -> None:
+    """Have Airflow mask each secret in all logs of this process, as it stands and as a URL spells it."""
+    for spelling in _spellings(secrets):
+        mask_secret(spelling)
+
+
+async def amask(secrets: Iterable[str]) -> None:
+    """Mask as ``mask`` does, on an event loop: there, a synchronous word to Airflow's supervisor may deadlock."""
+    try:
+        from airflow.sdk.log import amask_secret
+    except ImportError:  # before Airflow 3.3.2
+        from asgiref.sync import sync_to_async
+
+        amask_secret = sync_to_async(mask_secret)
+    for spelling in _spellings(secrets):
+        await amask_secret(spelling)
+
+
+def _spellings(secrets: Iterable[str]) -> Iterator[str]:
+    for secret in secrets:
+        yield from {secret, quote(secret, safe=""), quote_plus(secret)}
 
 
 class _QueryFilter(logging.Filter):

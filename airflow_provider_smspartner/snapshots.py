@@ -107,8 +107,8 @@ class _UtcTimestamp(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name in _ZONELESS else value
+        instant = _fitted_instant(value)
+        return instant.replace(tzinfo=None) if dialect.name in _ZONELESS else instant
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:

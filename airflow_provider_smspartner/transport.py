@@ -1,16 +1,28 @@
-"""What went wrong between us and the API, told without the URL, which holds the key."""
+"""The one GET, with requests or with httpx, and what went wrong on its way, told without the URL: it holds the key."""
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
+from airflow_provider_smspartner.protocol import MAX_BODY_BYTES, AccountRequest, read_answer
+from airflow_provider_smspartner.secrecy import quiet_http_loggers
+
+if TYPE_CHECKING:
+    from httpx import AsyncClient
+    from requests import Session
+
+    from airflow_provider_smspartner.account import Account
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "the host name does not resolve"),
@@ -21,12 +33,120 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-def transport_error(exc: BaseException) -> SMSPartnerError:
+def make_session(*, verify: bool | str, proxy: str | None) -> Session:
     """
-    Return the error to raise for what an HTTP library raised; raise it outside of the ``except``, as ``exc`` is leaky.
+    Return what ``get`` asks with: it keeps its connection open from one call to the next.
 
-    :param exc: of any HTTP library: the cause is looked for among the exceptions of the standard library in its chain
+    :param verify: whether to verify certificates, or the CA bundle to trust
+    :param proxy: URL of a proxy; None for the environment's
     """
+    from requests import Session
+
+    session = Session()
+    session.verify = _ca_bundle(verify) or False
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    # Else requests looks into ~/.netrc and sends what it finds there.
+    session.auth = lambda request: request
+    return session
+
+
+def get(session: Session, request: AccountRequest, timeout: float) -> Account:
+    """
+    Ask for the account, once.
+
+    :param timeout: seconds, for the connection and for each wait on the answer
+    :raises SMSPartnerError: there is no answer, or none with an account in it
+    """
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    quiet_http_loggers()
+    try:
+        with session.get(
+            request.url,
+            headers=request.headers,
+            timeout=timeout,
+            # Said again, as requests lets the environment overrule what only the session says.
+            verify=session.verify,
+            proxies=session.proxies,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            body = response.raw.read(MAX_BODY_BYTES, decode_content=False)
+            return read_answer(body, http_status=response.status_code, headers=response.headers)
+    except (RequestException, HTTPError, OSError) as exc:
+        error = _transport_error(exc)
+    # Outside of the except, whose exception holds the URL and would stand in the chain of ours.
+    raise error
+
+
+def make_async_client(*, verify: bool | str, proxy: str | None, timeout: float) -> AsyncClient:
+    """Return what ``aget`` asks with, set up like a session. Blocks on certificates: call it off the event loop."""
+    from httpx import AsyncClient, AsyncHTTPTransport
+
+    bundle = _ca_bundle(verify)
+    tls = _shared_tls_context(bundle, Path(bundle).stat().st_mtime if bundle else 0)
+    transport = AsyncHTTPTransport(verify=tls, proxy=proxy) if proxy else None
+    # With a proxy of its own, the environment's must not come in between.
+    return AsyncClient(verify=tls, transport=transport, timeout=timeout, trust_env=transport is None)
+
+
+async def aget(client: AsyncClient, request: AccountRequest) -> Account:
+    """Ask for the account, once, as ``get`` does, on an event loop."""
+    from httpx import HTTPError
+
+    quiet_http_loggers()
+    body = bytearray()
+    try:
+        async with client.stream("GET", request.url, headers=request.headers, follow_redirects=False) as response:
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= MAX_BODY_BYTES:
+                    break
+        return read_answer(bytes(body[:MAX_BODY_BYTES]), http_status=response.status_code, headers=response.headers)
+    except (HTTPError, OSError) as exc:
+        error = _transport_error(exc)
+    raise error
+
+
+def _ca_bundle(verify: bool | str) -> str | None:
+    """Return the certificates that both libraries trust, so that no way of waiting trusts another's stranger."""
+    from certifi import where
+
+    if verify is False:
+        return None
+    named = verify if isinstance(verify, str) else None
+    bundle = named or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or where()
+    if not Path(bundle).exists():
+        raise SMSPartnerConfigurationError(
+            "the CA bundle that REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or the extra 'verify' names is not on this machine"
+        )
+    return bundle
+
+
+def tls_context(bundle: str | None) -> ssl.SSLContext:
+    """
+    Return the context that trusts the certificates in a file or folder, or any certificate for None.
+
+    :raises OSError: they cannot be read
+    """
+    if bundle is not None:
+        is_folder = Path(bundle).is_dir()
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@lru_cache(maxsize=8)
+def _shared_tls_context(bundle: str | None, _changed_at: float) -> ssl.SSLContext:
+    """Return one context for all clients that trust the same: each takes megabytes and tens of milliseconds."""
+    return tls_context(bundle)
+
+
+def _transport_error(exc: BaseException) -> SMSPartnerError:
+    """Return our error for an HTTP library's: the standard library's exceptions in its chain tell the cause."""
     causes = list(_causes(exc))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return SMSPartnerConfigurationError(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_smspartner import __version__
 from airflow_provider_smspartner.connection import CONN_TYPE, ConnectionSettings, read_settings
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerError
-from airflow_provider_smspartner.protocol import MAX_BODY_BYTES, build_account_request, read_answer
-from airflow_provider_smspartner.secrecy import quiet_http_loggers, spellings
-from airflow_provider_smspartner.transport import transport_error
+from airflow_provider_smspartner.protocol import AccountRequest, build_account_request
+from airflow_provider_smspartner.secrecy import amask, mask
+from airflow_provider_smspartner.transport import aget, get, make_async_client, make_session
 
 if TYPE_CHECKING:
+    from httpx import AsyncClient
     from requests import Session
     from tenacity import RetryCallState
 
@@ -43,6 +44,9 @@ class SMSPartnerHook(BaseHook):
     def __init__(self, smspartner_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.smspartner_conn_id = smspartner_conn_id
+        self._client: AsyncClient | None = None
+        self._client_settings: ConnectionSettings | None = None
+        self._client_loop: asyncio.AbstractEventLoop | None = None
 
     def get_conn(self) -> Session:
         """
@@ -65,8 +69,30 @@ class SMSPartnerHook(BaseHook):
         from tenacity import Retrying
 
         with self._naming_the_connection():
-            account: Account = Retrying(**self._retry_rule())(self._ask)
+            account: Account = Retrying(**self._retry_rule(self._settings))(self._ask)
             return account
+
+    async def aget_account(self) -> Account:
+        """
+        Ask as ``get_account`` does, on an event loop.
+
+        Reads the connection anew each time, as whoever waits on a loop may outlive a key. Close with ``aclose``.
+
+        :raises SMSPartnerError: as ``get_account`` does
+        """
+        from tenacity import AsyncRetrying
+
+        with self._naming_the_connection():
+            settings = await self._aread_settings()
+            client = await self._open_client(settings)
+            account: Account = await AsyncRetrying(**self._retry_rule(settings))(aget, client, _request(settings))
+            return account
+
+    async def aclose(self) -> None:
+        """Close the HTTP connection that ``aget_account`` keeps open."""
+        if self._client is not None:
+            await self._client.aclose()
+        self._client = None
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the account answers, and a sentence fit for a web page. Asks once."""
@@ -79,56 +105,42 @@ class SMSPartnerHook(BaseHook):
             return False, f"The test itself failed with {type(error).__name__}: look into the log of the API server"
         return True, f"SMS Partner answers. Credit: {credits}"
 
+    def _ask(self) -> Account:
+        return get(self._session, _request(self._settings), self._settings.timeout)
+
     @cached_property
     def _settings(self) -> ConnectionSettings:
-        try:
+        with _missing_connection_told():
             conn = self.get_connection(self.smspartner_conn_id)
-        except AirflowNotFoundException:
-            raise SMSPartnerConfigurationError(
-                "there is no such connection: create it, with the API key as its password"
-            ) from None
         settings = read_settings(conn)
-        for secret in settings.secrets():
-            for spelling in spellings(secret):
-                mask_secret(spelling)
+        mask(settings.secrets())
         return settings
 
     @cached_property
     def _session(self) -> Session:
-        from requests import Session
+        return make_session(verify=self._settings.verify, proxy=self._settings.proxy)
 
-        session = Session()
-        session.headers["User-Agent"] = f"airflow-provider-smspartner/{__version__}"
-        session.verify = self._settings.verify
-        if self._settings.proxy:
-            session.proxies = {"http": self._settings.proxy, "https": self._settings.proxy}
-        # Else requests looks into ~/.netrc and sends what it finds there.
-        session.auth = lambda request: request
-        return session
+    async def _aread_settings(self) -> ConnectionSettings:
+        from airflow.providers.common.compat.connection import get_async_connection
 
-    def _ask(self) -> Account:
-        from requests import RequestException
-        from urllib3.exceptions import HTTPError
+        with _missing_connection_told():
+            conn = await get_async_connection(self.smspartner_conn_id, hook=self)
+        settings = await asyncio.to_thread(read_settings, conn)
+        if settings != self._client_settings:
+            await amask(settings.secrets())
+        return settings
 
-        settings = self._settings
-        request = build_account_request(settings.base_url, settings.api_key, settings.response_format)
-        quiet_http_loggers()
-        try:
-            with self._session.get(
-                request.url,
-                headers=request.headers,
-                timeout=settings.timeout,
-                # Said again, as requests lets the environment overrule what only the session says.
-                verify=self._session.verify,
-                proxies=self._session.proxies,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = response.raw.read(MAX_BODY_BYTES, decode_content=False)
-                return read_answer(body, http_status=response.status_code, headers=response.headers)
-        except (RequestException, HTTPError, OSError) as exc:
-            error = transport_error(exc)
-        raise error
+    async def _open_client(self, settings: ConnectionSettings) -> AsyncClient:
+        """Return the client of the last call, or another where the connection or the event loop has changed."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or (settings, loop) != (self._client_settings, self._client_loop):
+            if self._client_loop is loop:
+                await self.aclose()
+            self._client = await asyncio.to_thread(
+                make_async_client, verify=settings.verify, proxy=settings.proxy, timeout=settings.timeout
+            )
+            self._client_settings, self._client_loop = settings, loop
+        return self._client
 
     @contextmanager
     def _naming_the_connection(self) -> Iterator[None]:
@@ -138,27 +150,43 @@ class SMSPartnerHook(BaseHook):
             error.conn_id = self.smspartner_conn_id
             raise
 
-    def _retry_rule(self) -> dict[str, Any]:
+    def _retry_rule(self, settings: ConnectionSettings) -> dict[str, Any]:
+        """Return the one rule of when to try again, for tenacity's synchronous and asynchronous side alike."""
         from tenacity import retry_if_exception, stop_after_attempt
+
+        tries = settings.max_retries + 1
+
+        def log(state: RetryCallState) -> None:
+            self.log.warning(
+                "SMS Partner connection %r: try %d of %d failed, the next one is in %.1f s: %s",
+                self.smspartner_conn_id,
+                state.attempt_number,
+                tries,
+                state.upcoming_sleep,
+                _error(state),
+            )
 
         return {
             "retry": retry_if_exception(_may_heal_soon),
-            "stop": stop_after_attempt(self._settings.max_retries + 1),
+            "stop": stop_after_attempt(tries),
             "wait": _seconds_before_next_try,
-            "before_sleep": self._log_retry,
+            "before_sleep": log,
             "reraise": True,
         }
 
-    def _log_retry(self, state: RetryCallState) -> None:
-        error, tries = _error(state), self._settings.max_retries + 1
-        self.log.warning(
-            "SMS Partner connection %r: try %d of %d failed, the next one is in %.1f s: %s",
-            self.smspartner_conn_id,
-            state.attempt_number,
-            tries,
-            state.upcoming_sleep,
-            error,
-        )
+
+def _request(settings: ConnectionSettings) -> AccountRequest:
+    return build_account_request(settings.base_url, settings.api_key, settings.response_format)
+
+
+@contextmanager
+def _missing_connection_told() -> Iterator[None]:
+    try:
+        yield
+    except AirflowNotFoundException:
+        raise SMSPartnerConfigurationError(
+            "there is no such connection: create it, with the API key as its password"
+        ) from None
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -60,11 +60,12 @@ class Place:
 
 @pytest.fixture(params=SERVERS)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    root = sa.create_engine(SERVERS[request.param], connect_args={"connect_timeout": 3})
     try:
+        root = sa.create_engine(SERVERS[request.param])
         root.connect().close()
-    except DBAPIError as error:
-        reason = f"no {request.param} at {make_url(SERVERS[request.param]).host}: {type(error.orig).__name__}"
+    except (DBAPIError, ImportError) as error:
+        cause = type(getattr(error, "orig", error)).__name__
+        reason = f"no {request.param} at {make_url(SERVERS[request.param]).host}: {cause}"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     name = f"smspartner_{secrets.token_hex(6)}"
     if root.dialect.name == "postgresql":
@@ -154,6 +155,13 @@ def test_any_table_and_schema_name_is_quoted(place: Place, engine: Engine, name:
     finally:
         with place.root.begin() as connection:
             connection.execute(DropSchema(schema, cascade=place.is_postgresql))
+
+
+def test_a_name_longer_than_the_database_keeps_is_refused(engine: Engine) -> None:
+    with pytest.raises(
+        (SMSPartnerConfigurationError, DBAPIError), match="longer than the database keeps|Incorrect table name"
+    ):
+        write_snapshots(engine, snapshot_table("é" * 40 + "x" * 40), [SNAPSHOT])
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import Connection
+from requests.certs import where
 
 from airflow_provider_smspartner.connection import EXTRAS, ConnectionSettings, read_settings
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
@@ -73,7 +74,7 @@ def test_the_uri_form_says_as_much_as_json(uri: str) -> None:
         ({"max_retries": 0}, "max_retries", 0),
         ({"verify": False}, "verify", False),
         ({"verify": "true"}, "verify", True),
-        ({"verify": __file__}, "verify", __file__),
+        ({"verify": where()}, "verify", where()),
         ({"proxy": "http://user:pass@proxy.example:3128"}, "proxy", "http://user:pass@proxy.example:3128"),
         ({"timeout": None, "proxy": ""}, "timeout", 10.0),
     ],
@@ -94,6 +95,7 @@ def test_an_extra_counts_as_typed_or_as_the_text_of_a_form(extra: dict[str, Any]
         ({"max_retries": -1}, "its extra 'max_retries' must be a whole number from 0 to 10"),
         ({"max_retries": 1.5}, "its extra 'max_retries' must be"),
         ({"verify": "/no/such/bundle.pem"}, "its extra 'verify' must be true, false, or the path"),
+        ({"verify": __file__}, "its extra 'verify' must be true, false, or the path"),
         ({"proxy": "proxy.example:3128"}, "its extra 'proxy' must be the URL of an HTTP proxy"),
         ({"proxy": "http://[broken"}, "its extra 'proxy' must be"),
         ({"allow_http": "perhaps"}, "its extra 'allow_http' must be true or false"),
