@@ -91,7 +91,7 @@ def run(*command: str, when_it_waits: Callable[[int], None] = lambda _: None) ->
             if (told := told_by_a_task(line)) is None:
                 continue
             say(f"  {told}")
-            if told.endswith("not yet"):
+            if told.endswith("not enough"):
                 times_waited += 1
                 when_it_waits(times_waited)
     if process.wait() != 0:

@@ -115,7 +115,7 @@ class CreditRequirement:
                 f"subtract_pending counts SMS, and credit_type is {credit_type.value!r}: use 'sms' or 'sms_low_cost'"
             )
         object.__setattr__(self, "credit_type", credit_type)
-        object.__setattr__(self, "min_credits", _min_credits(self.min_credits, credit_type))
+        object.__setattr__(self, "min_credits", exact_credits("min_credits", self.min_credits, credit_type))
 
     def available(self, credits: Credits) -> int | Decimal | None:
         """Return what of the credits counts towards the requirement, or None where that is unknown."""
@@ -130,8 +130,8 @@ class CreditRequirement:
         return available is not None and available >= self.min_credits
 
     def describe(self, credits: Credits) -> str:
-        """Return one line for a log: what is there, what is needed, and what is unknown."""
-        needed = f"{self.min_credits} needed"
+        """Return one line for a log: what is there, what is needed, what is unknown, and whether it is enough."""
+        needed = f"{self.min_credits} needed: {'enough' if self.is_met_by(credits) else 'not enough'}"
         available = self.available(credits)
         if available is None:
             unknown = self.credit_type.value if credits.of(self.credit_type) is None else "to_send"
@@ -153,21 +153,27 @@ def _credit_type(value: str) -> CreditType:
         raise ValueError(f"credit_type is {value!r}: use one of {known}") from None
 
 
-def _min_credits(value: object, credit_type: CreditType) -> int | Decimal:
+def exact_credits(name: str, value: object, credit_type: CreditType) -> int | Decimal:
+    """
+    Return what somebody wrote as a number of credits: a whole number of counts, or an exact amount.
+
+    :param name: what to call it in an error
+    :raises ValueError: it is neither; the text says what to write instead
+    """
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise ValueError(
-            f"min_credits is {value!r}, of type {type(value).__name__}: use an int, a Decimal or a string of one"
+            f"{name} is {value!r}, of type {type(value).__name__}: use an int, a Decimal or a string of one"
         )
     try:
         number = Decimal(value.strip() if isinstance(value, str) else value)
     except InvalidOperation:
         raise ValueError(
-            f"min_credits is {value!r}, which is not a number; where a template made it, look at what it rendered"
+            f"{name} is {value!r}, which is not a number; where a template made it, look at what it rendered"
         ) from None
     if not number.is_finite() or not 0 <= number < LARGEST_MINIMUM:
-        raise ValueError(f"min_credits is {value!r}: use a number from 0 to below 10^18")
+        raise ValueError(f"{name} is {value!r}: use a number from 0 to below 10^18")
     if credit_type is CreditType.BALANCE:
         return number
     if number != int(number):
-        raise ValueError(f"min_credits is {value!r}, and {credit_type.value!r} counts whole ones: use a whole number")
+        raise ValueError(f"{name} is {value!r}, and {credit_type.value!r} counts whole ones: use a whole number")
     return int(number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 
@@ -30,6 +32,16 @@ class SMSPartnerError(AirflowException):
     def __str__(self) -> str:
         message = super().__str__()
         return message if self.conn_id is None else f"SMS Partner connection {self.conn_id!r}: {message}"
+
+    def as_event(self) -> dict[str, Any]:
+        """Return the error JSON-simple, as an event carries it from the triggerer to a worker."""
+        return {
+            "class": type(self).__name__,
+            "message": str(self.args[0]),
+            "code": self.code,
+            "http_status": self.http_status,
+            "conn_id": self.conn_id,
+        }
 
 
 class SMSPartnerConfigurationError(SMSPartnerError, AirflowFailException):
@@ -62,3 +74,18 @@ class SMSPartnerRejectedError(SMSPartnerResponseError, AirflowFailException):
     """Raise on any other HTTP 4xx: the request itself is refused, as one to a wrong address is, and stays refused."""
 
     retryable = False
+
+
+_FINAL_CLASSES = {
+    error_class.__name__: error_class
+    for error_class in (SMSPartnerConfigurationError, SMSPartnerAccessError, SMSPartnerRejectedError)
+}
+
+
+def from_event(event: dict[str, Any]) -> SMSPartnerError:
+    """Return the error that ``as_event`` took apart: one that ended a wait, and so one that needs a person."""
+    # A class that only the triggerer's version knows needs a person too.
+    error_class = _FINAL_CLASSES.get(event["class"], SMSPartnerRejectedError)
+    error: SMSPartnerError = error_class(event["message"], code=event["code"], http_status=event["http_status"])
+    error.conn_id = event["conn_id"]
+    return error

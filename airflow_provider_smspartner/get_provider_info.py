@@ -58,6 +58,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("hooks.smspartner")],
         "sensors": [_modules("sensors.credits")],
         "operators": [_modules("operators.credits")],
+        "triggers": [_modules("triggers.credits")],
         "connection-types": [
             {
                 "connection-type": "smspartner",

@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_smspartner.connection import CONN_TYPE, ConnectionSettings, read_settings
-from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerError
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerConfigurationError,
+    SMSPartnerError,
+    SMSPartnerUnavailableError,
+)
 from airflow_provider_smspartner.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.secrecy import amask, mask
 from airflow_provider_smspartner.transport import aget, get, make_async_client, make_session
@@ -110,11 +114,15 @@ class SMSPartnerHook(BaseHook):
 
     @cached_property
     def _settings(self) -> ConnectionSettings:
-        with _missing_connection_told():
+        try:
             conn = self.get_connection(self.smspartner_conn_id)
-        settings = read_settings(conn)
-        mask(settings.secrets())
-        return settings
+        except Exception as exc:  # noqa: BLE001  # secrets backends raise what they like
+            error = _lookup_error(exc)
+        else:
+            settings = read_settings(conn)
+            mask(settings.secrets())
+            return settings
+        raise error
 
     @cached_property
     def _session(self) -> Session:
@@ -123,12 +131,16 @@ class SMSPartnerHook(BaseHook):
     async def _aread_settings(self) -> ConnectionSettings:
         from airflow.providers.common.compat.connection import get_async_connection
 
-        with _missing_connection_told():
+        try:
             conn = await get_async_connection(self.smspartner_conn_id, hook=self)
-        settings = await asyncio.to_thread(read_settings, conn)
-        if settings != self._client_settings:
-            await amask(settings.secrets())
-        return settings
+        except Exception as exc:  # noqa: BLE001  # as above
+            error = _lookup_error(exc)
+        else:
+            settings = await asyncio.to_thread(read_settings, conn)
+            if settings != self._client_settings:
+                await amask(settings.secrets())
+            return settings
+        raise error
 
     async def _open_client(self, settings: ConnectionSettings) -> AsyncClient:
         """Return the client of the last call, or another where the connection or the event loop has changed."""
@@ -179,14 +191,14 @@ def _request(settings: ConnectionSettings) -> AccountRequest:
     return build_account_request(settings.base_url, settings.api_key, settings.response_format)
 
 
-@contextmanager
-def _missing_connection_told() -> Iterator[None]:
-    try:
-        yield
-    except AirflowNotFoundException:
-        raise SMSPartnerConfigurationError(
-            "there is no such connection: create it, with the API key as its password"
-        ) from None
+def _lookup_error(exc: Exception) -> SMSPartnerError:
+    """Return our error for Airflow's; raise it outside of the except, as Airflow may quote the URI, and so the key."""
+    if isinstance(exc, AirflowNotFoundException):
+        return SMSPartnerConfigurationError("there is no such connection: create it, with the API key as its password")
+    if isinstance(exc, AirflowException | ValueError | TypeError):
+        return SMSPartnerConfigurationError("it cannot be read: write it as a JSON object, or as a URI")
+    # Airflow's API or a secrets backend is away.
+    return SMSPartnerUnavailableError(f"Airflow could not look it up ({type(exc).__name__}); it may pass by itself")
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import AirflowException, BaseSensorOperator, PokeReturnValue, conf
 
 from airflow_provider_smspartner.account import CreditRequirement, CreditType
-from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerError
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerError, from_event
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_smspartner.account import Account
 
 
 class CreditsSensor(BaseSensorOperator):
@@ -33,6 +36,8 @@ class CreditsSensor(BaseSensorOperator):
     :param subtract_pending: subtract the SMS pending departure first; for SMS counts only. Whether SMS Partner has
         debited them by then is not documented
     :param smspartner_conn_id: the Airflow connection whose password is the account's API key (templated)
+    :param deferrable: wait in the triggerer instead of on a worker, from the second reading on; ``mode``,
+        ``exponential_backoff`` and ``max_wait`` do not count then. Default: ``[operators] default_deferrable``
     :raises ValueError: the requirement makes no sense, as far as that can be told before templates are rendered
     """
 
@@ -46,6 +51,7 @@ class CreditsSensor(BaseSensorOperator):
         credit_type: CreditType | str = CreditType.SMS,
         subtract_pending: bool = False,
         smspartner_conn_id: str = "smspartner_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,29 +59,60 @@ class CreditsSensor(BaseSensorOperator):
         self.credit_type = credit_type
         self.subtract_pending = subtract_pending
         self.smspartner_conn_id = smspartner_conn_id
+        self.deferrable = deferrable
         # What only a template or an upstream task will tell stands in as 0: the rest can be checked now.
         self._requirement(0 if _comes_later(min_credits) else min_credits)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask the account once, and say whether it can pay."""
+        """Ask the account once, and say whether it can pay; when deferrable and it cannot, leave for the triggerer."""
+        requirement = self._rendered_requirement()
+        account = self._read()
+        if account is not None:
+            told = requirement.describe(account.credits)
+            self.log.info("SMS Partner connection %r: %s", self.smspartner_conn_id, told)
+            if requirement.is_met_by(account.credits):
+                return PokeReturnValue(is_done=True, xcom_value=account.reading())
+        if self.deferrable:
+            self._defer(requirement)
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the reading that the triggerer waited for, or raise the error that ended the wait there."""
+        status = event.get("status") if isinstance(event, dict) else None
+        if status == "error" and event is not None:
+            raise from_event(event["error"])
+        if status != "met" or event is None:
+            raise AirflowException(f"The triggerer sent an event that this sensor does not know, of status {status!r}")
+        reading: dict[str, Any] = event["reading"]
+        self.log.info(
+            "SMS Partner connection %r: enough credit since %s", self.smspartner_conn_id, reading["fetched_at"]
+        )
+        return reading
+
+    def _read(self) -> Account | None:
+        """Return the account, or None where only time can tell."""
         from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 
-        requirement = self._rendered_requirement()
         try:
-            account = SMSPartnerHook(self.smspartner_conn_id).get_account()
+            return SMSPartnerHook(self.smspartner_conn_id).get_account()
         except SMSPartnerError as error:
             if not error.retryable:
                 raise
             self.log.warning("No reading, not yet: %s", error)
-            return PokeReturnValue(is_done=False)
-        is_met = requirement.is_met_by(account.credits)
-        self.log.info(
-            "SMS Partner connection %r: %s: %s",
-            self.smspartner_conn_id,
-            requirement.describe(account.credits),
-            "enough" if is_met else "not yet",
+            return None
+
+    def _defer(self, requirement: CreditRequirement) -> NoReturn:
+        from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+
+        trigger = CreditsTrigger(
+            min_credits=requirement.min_credits,
+            credit_type=requirement.credit_type,
+            subtract_pending=requirement.subtract_pending,
+            smspartner_conn_id=self.smspartner_conn_id,
+            poke_interval=self.poke_interval,
+            once=True,
         )
-        return PokeReturnValue(is_done=is_met, xcom_value=account.reading() if is_met else None)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
 
     def _requirement(self, min_credits: Any) -> CreditRequirement:
         credit_type: Any = self.credit_type  # the requirement takes the strings of both, and checks them

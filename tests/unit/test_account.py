@@ -54,12 +54,15 @@ def test_an_unknown_number_of_pending_sms_leaves_the_available_ones_unknown() ->
 
 
 def test_a_description_says_what_is_there_and_what_is_needed() -> None:
-    assert CreditRequirement(5000).describe(CREDITS) == "269082 sms available, 5000 needed"
+    assert CreditRequirement(5000).describe(CREDITS) == "269082 sms available, 5000 needed: enough"
     assert (
         CreditRequirement(5000, subtract_pending=True).describe(CREDITS)
-        == "269000 sms available (82 pending subtracted), 5000 needed"
+        == "269000 sms available (82 pending subtracted), 5000 needed: enough"
     )
-    assert CreditRequirement("12.50", "balance").describe(CREDITS) == "10225.119 EUR balance available, 12.50 needed"
+    assert (
+        CreditRequirement("12.50", "balance").describe(CREDITS)
+        == "10225.119 EUR balance available, 12.50 needed: enough"
+    )
 
 
 @pytest.mark.parametrize("minimum", [5000, "5000", " 5000 ", "5000.00", Decimal("5E3")])

@@ -65,7 +65,7 @@ def test_the_campaign_example_sends_only_once_the_credit_is_there(
         with once_it_waits(sandbox, lambda: sandbox.top_up("100")):
             assert run_dag(dag).state == "success"
     told = capfd.readouterr().out
-    assert "2631 sms available (0 pending subtracted), 4000 needed: not yet" in told
+    assert "2631 sms available (0 pending subtracted), 4000 needed: not enough" in told
     assert "5263 sms available (0 pending subtracted), 4000 needed: enough" in told
     assert caplog.text.count("would now send to recipients") == 4
     written = warehouse.execute("SELECT task_id, credit_sms FROM smspartner_credit_snapshots ORDER BY captured_at")

@@ -327,3 +327,24 @@ def test_no_log_record_and_no_error_holds_the_key_in_any_spelling(
     told += [hook.test_connection()[1], caplog.text, *(repr(vars(record)) for record in caplog.records)]
     assert "/v1/me?apiKey=***" in caplog.text or fault in ({"drop": True}, {"delay": 30})
     assert [spelling for spelling in SPELLINGS if spelling in "\n".join(told)] == []
+
+
+@pytest.mark.parametrize(
+    "connection",
+    ['{"conn_type": "smspartner", "password": "S3cr3t", "port": "x"}', '{"password": "S3cr3t"', "a://b://c://S3cr3t"],
+)
+def test_a_connection_that_airflow_cannot_read_is_not_quoted(monkeypatch: pytest.MonkeyPatch, connection: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", connection)
+    with pytest.raises(SMSPartnerConfigurationError, match="'broken'") as refusal:
+        SMSPartnerHook("broken").get_account()
+    assert "S3cr3t" not in f"{refusal.value!r} {refusal.value} {refusal.value.__context__} {refusal.value.__cause__}"
+
+
+def test_a_secrets_backend_that_is_away_may_come_back(hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(conn_id: str) -> None:
+        raise ConnectionError(f"vault is sealed, {conn_id} {KEY}")
+
+    monkeypatch.setattr(hook, "get_connection", away)
+    with pytest.raises(SMSPartnerUnavailableError, match="could not look it up") as failure:
+        hook.get_account()
+    assert failure.value.__context__ is None

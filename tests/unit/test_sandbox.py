@@ -613,13 +613,15 @@ def test_an_unread_request_body_is_not_taken_for_a_request(sandbox: SMSPartnerSa
 def test_it_prints_nothing_whatever_a_client_does(capfd: pytest.CaptureFixture[str]) -> None:
     with SMSPartnerSandbox() as sandbox:
         sandbox.fail_next(delay=60)
-        for n, raw_request in enumerate(
-            ("GET", f"apiKey={KEY} nonsense\r\n", f"GET /v1/me?apiKey={KEY} HTTP/1.1\r\n\r\n")
+        for raw_request, arrived in (
+            ("GET", 0),
+            (f"apiKey={KEY} nonsense\r\n", 0),
+            (f"GET /v1/me?apiKey={KEY} HTTP/1.1\r\n\r\n", 1),
         ):
             raw = socket.create_connection(("127.0.0.1", urlsplit(sandbox.url).port or 0), timeout=5)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close with a reset
             raw.sendall(raw_request.encode())
-            sandbox.wait_for_requests(n // 2)  # a reset may overtake what was sent before it
+            sandbox.wait_for_requests(arrived)  # a reset may overtake what was sent before it
             raw.close()
         for target in (f"/v1/me?apiKey={KEY}", "/v1/me?apiKey=wrong", f"/elsewhere?apiKey={KEY}"):
             ask(sandbox, target)

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from airflow.sdk import DAG, task
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
 
 QUICK = {"poke_interval": 0.05, "timeout": 20}
-MODES = pytest.mark.parametrize("mode", ["poke", "reschedule"])
+MODES = pytest.mark.parametrize(
+    "mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=["poke", "reschedule", "deferrable"]
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lift the floor under the interval, so that a deferred gate polls as quickly as the others."""
+    monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.SHORTEST_INTERVAL", 0.01)
 
 
 @MODES
 def test_a_campaign_is_held_until_the_account_can_pay(
-    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, once_it_waits: Any, mode: str
+    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, once_it_waits: Any, mode: dict[str, Any]
 ) -> None:
     connect(sandbox)
     with once_it_waits(sandbox, lambda: sandbox.top_up("1000")):
-        outcome = run_task(CreditsSensor, min_credits=290_000, mode=mode, **QUICK)
+        outcome = run_task(CreditsSensor, min_credits=290_000, **mode, **QUICK)
     assert outcome.state == "success"
     assert sandbox.requests >= 3
-    assert "269082 sms available, 290000 needed: not yet" in outcome.log
+    assert "269082 sms available, 290000 needed: not enough" in outcome.log
     assert "295397 sms available, 290000 needed: enough" in outcome.log
 
 
 @MODES
 def test_its_xcom_is_the_reading_that_let_it_pass(
-    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: str
+    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: dict[str, Any]
 ) -> None:
     connect(sandbox)
-    outcome = run_task(CreditsSensor, min_credits=Decimal("10225.119"), credit_type="balance", mode=mode, **QUICK)
+    outcome = run_task(CreditsSensor, min_credits=Decimal("10225.119"), credit_type="balance", **mode, **QUICK)
     fetched_at = outcome.xcom.pop("fetched_at")
     assert fetched_at.endswith("+00:00")
     assert outcome.xcom == {
@@ -48,10 +59,10 @@ def test_its_xcom_is_the_reading_that_let_it_pass(
 
 @MODES
 def test_a_wrong_key_fails_the_first_poke_without_task_retries(
-    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: str
+    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: dict[str, Any]
 ) -> None:
     connect(sandbox, "marketing", api_key="wrong-key")
-    outcome = run_task(CreditsSensor, min_credits=1, smspartner_conn_id="marketing", mode=mode, retries=3, **QUICK)
+    outcome = run_task(CreditsSensor, min_credits=1, smspartner_conn_id="marketing", **mode, retries=3, **QUICK)
     assert (outcome.state, outcome.tries, sandbox.requests) == ("failed", 1, 1)
     assert "SMS Partner connection 'marketing'" in outcome.log
     assert "check the connection's password" in outcome.log
@@ -60,37 +71,89 @@ def test_a_wrong_key_fails_the_first_poke_without_task_retries(
 @MODES
 @pytest.mark.parametrize("fault", [{"http_status": 404}, {"http_status": 403}])
 def test_an_error_that_needs_a_person_fails_at_once_without_task_retries(
-    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: str, fault: dict[str, Any]
+    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: dict[str, Any], fault: dict[str, Any]
 ) -> None:
     connect(sandbox)
     sandbox.fail_next(times=None, **fault)
-    outcome = run_task(CreditsSensor, min_credits=1, mode=mode, retries=3, **QUICK)
+    outcome = run_task(CreditsSensor, min_credits=1, **mode, retries=3, **QUICK)
     assert (outcome.state, outcome.tries, sandbox.requests) == ("failed", 1, 1)
 
 
 @MODES
 @pytest.mark.parametrize("fault", [{"http_status": 503}, {"drop": True}, {"july_gateway": True}])
 def test_an_error_that_time_may_heal_is_a_warning_and_not_yet(
-    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, once_it_waits: Any, mode: str, fault: dict[str, Any]
+    sandbox: SMSPartnerSandbox,
+    connect: Any,
+    run_task: Any,
+    once_it_waits: Any,
+    mode: dict[str, Any],
+    fault: dict[str, Any],
 ) -> None:
     connect(sandbox, max_retries=0)
     sandbox.fail_next(times=None, **fault)
     with once_it_waits(sandbox, sandbox.recover):
-        outcome = run_task(CreditsSensor, min_credits=1, mode=mode, **QUICK)
+        outcome = run_task(CreditsSensor, min_credits=1, **mode, **QUICK)
     assert (outcome.state, outcome.tries) == ("success", 1)
     assert "[warning  ] No reading, not yet: SMS Partner connection 'smspartner_default'" in outcome.log
 
 
-def test_a_gate_that_waits_too_long_times_out(sandbox: SMSPartnerSandbox, connect: Any, run_task: Any) -> None:
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_a_gate_that_waits_too_long_times_out(
+    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, mode: str
+) -> None:
     connect(sandbox)
-    outcome = run_task(CreditsSensor, min_credits=10**9, poke_interval=0.05, timeout=0.2)
+    outcome = run_task(CreditsSensor, min_credits=10**9, poke_interval=0.05, timeout=0.2, mode=mode)
     assert outcome.state == "failed"
     assert "AirflowSensorTimeout" in outcome.log
 
 
-def test_with_soft_fail_a_person_s_error_skips(sandbox: SMSPartnerSandbox, connect: Any, run_task: Any) -> None:
-    connect(sandbox, api_key="wrong-key")
-    assert run_task(CreditsSensor, min_credits=1, soft_fail=True, **QUICK).state == "skipped"
+def test_a_deferred_gate_hands_its_timeout_to_the_triggerer(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox)
+    sensor = CreditsSensor(task_id="gate", min_credits=10**9, deferrable=True, timeout=timedelta(hours=3))
+    with pytest.raises(TaskDeferred) as deferral:
+        sensor.poke({})
+    assert deferral.value.timeout == timedelta(hours=3)
+    assert deferral.value.trigger.poke_interval == 60
+    assert sandbox.requests == 1
+
+
+@MODES
+@pytest.mark.parametrize("forgiving", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("when", ["at once", "while it waits"])
+def test_a_forgiving_gate_skips_on_an_error_that_needs_a_person(
+    sandbox: SMSPartnerSandbox,
+    connect: Any,
+    run_task: Any,
+    once_it_waits: Any,
+    mode: dict[str, Any],
+    forgiving: str,
+    when: str,
+) -> None:
+    connect(sandbox)
+    if when == "at once":
+        sandbox.fail_next(http_status=401)
+    with once_it_waits(sandbox, lambda: sandbox.fail_next(http_status=401)) if when != "at once" else nullcontext():
+        outcome = run_task(CreditsSensor, min_credits=10**9, **mode, **{forgiving: True}, **QUICK)
+    assert outcome.state == "skipped"
+
+
+@MODES
+def test_an_error_that_needs_a_person_ends_the_wait_without_task_retries(
+    sandbox: SMSPartnerSandbox, connect: Any, run_task: Any, once_it_waits: Any, mode: dict[str, Any]
+) -> None:
+    connect(sandbox)
+    blocked = {"success": False, "code": 30}
+    with once_it_waits(sandbox, lambda: sandbox.fail_next(times=None, body=blocked)):
+        outcome = run_task(CreditsSensor, min_credits=10**9, retries=3, **mode, **QUICK)
+    assert (outcome.state, outcome.tries) == ("failed", 1)
+    assert "SMSPartnerAccessError: SMS Partner connection 'smspartner_default': " in outcome.log
+    assert "SMS Partner has blocked this account" in outcome.log
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "done"}, "met"])
+def test_an_event_that_the_sensor_does_not_know_fails_loudly(event: Any) -> None:
+    with pytest.raises(AirflowException, match="does not know"):
+        CreditsSensor(task_id="gate", min_credits=1).execute_complete({}, event)
 
 
 def test_credit_that_the_account_does_not_report_is_waited_for_and_said_to_be_unknown(
