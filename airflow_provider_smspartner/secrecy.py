@@ -11,8 +11,15 @@ from airflow.providers.common.compat.sdk import mask_secret
 
 _KEY_IN_QUERY = re.compile(r"(?<=apiKey=)[^&\s\"']*")
 
-_TALKATIVE_LOGGERS = ("urllib3.connectionpool", "urllib3.util.retry", "httpx")
-"""The loggers that write whole URLs: urllib3 its request lines at DEBUG, httpx at INFO."""
+_TALKATIVE_LOGGERS = (
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+    "httpx",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+)
+"""The loggers that write whole URLs, of requests or in answers: httpx at INFO, the others at DEBUG."""
 
 
 def mask(secrets: Iterable[str]) -> None:

@@ -73,6 +73,12 @@ def once_it_waits() -> Callable[..., AbstractContextManager[None]]:
 
 
 @pytest.fixture
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lift the floor under the interval, so that a deferred gate polls as quickly as the others."""
+    monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.SHORTEST_INTERVAL", 0.01)
+
+
+@pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Make an Airflow connection to a sandbox: ``connect(sandbox, conn_id, api_key=…, host=…, **extras)``."""
 

@@ -36,7 +36,7 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlit
 
 def test_every_example_is_read_without_an_error(examples: DagBag) -> None:
     assert examples.import_errors == {}
-    assert len(examples.dags) == len(list(EXAMPLES.glob("*.py")))
+    assert {Path(dag.fileloc) for dag in examples.dags.values()} == set(EXAMPLES.glob("*.py"))
 
 
 def test_the_snapshot_example_keeps_a_row_a_run(
@@ -70,3 +70,33 @@ def test_the_campaign_example_sends_only_once_the_credit_is_there(
     assert caplog.text.count("would now send to recipients") == 4
     written = warehouse.execute("SELECT task_id, credit_sms FROM smspartner_credit_snapshots ORDER BY captured_at")
     assert written.fetchall() == [("snapshot_before", 5263), ("snapshot_after", 5263)]
+
+
+def test_the_deferrable_example_waits_in_the_triggerer_for_its_budget(
+    connect: Any, examples: DagBag, run_dag: Any, once_it_waits: Any, in_a_hurry: None
+) -> None:
+    dag = examples.dags["smspartner_deferrable_gate"]
+    dag.get_task("wait_for_budget").poke_interval = 0.05
+    with SMSPartnerSandbox(balance="149.99") as sandbox:
+        connect(sandbox)
+        with once_it_waits(sandbox, lambda: sandbox.top_up("0.01")):
+            run = run_dag(dag)
+    assert run.state == "success"
+    assert run.get_task_instance("send_stand_in").xcom_pull("send_stand_in").endswith("with a balance of 150.000")
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "asset"),
+    [
+        ("smspartner_low_credit_alert", "smspartner_low_credit"),
+        ("smspartner_credit_arrived", "smspartner_credit_arrived"),
+    ],
+)
+def test_the_watching_examples_start_on_their_asset_and_read_its_event(
+    examples: DagBag, run_dag: Any, dag_id: str, asset: str
+) -> None:
+    dag = examples.dags[dag_id]
+    (watched,) = dag.timetable.asset_condition.objects
+    assert watched.name == asset
+    assert [watcher.trigger.requirement.credit_type for watcher in watched.watchers] == ["balance"]
+    assert run_dag(dag).state == "success"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import trustme
 
 from airflow_provider_smspartner import __version__
-from airflow_provider_smspartner.account import Credits
+from airflow_provider_smspartner.account import Account, Credits
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
     SMSPartnerConfigurationError,
@@ -37,8 +38,34 @@ KEY = "S3cr3t+Key/42=é%"  # the sandbox's, see conftest.py
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Collect the pauses between tries instead of sitting through them."""
     pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float, result: object = None) -> None:
+        if seconds:
+            pauses.append(seconds)
+        await sleep(0)
+
     monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
+    monkeypatch.setattr("asyncio.sleep", pause)
     return pauses
+
+
+async def ask_on_a_loop(hook: SMSPartnerHook) -> Account:
+    try:
+        return await hook.aget_account()
+    finally:
+        await hook.aclose()
+
+
+Ask = Callable[[SMSPartnerHook], Account]
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Ask in both ways: they must not differ in what they return or raise."""
+    if request.param == "sync":
+        return SMSPartnerHook.get_account
+    return lambda hook: asyncio.run(ask_on_a_loop(hook))
 
 
 @pytest.fixture
@@ -47,10 +74,10 @@ def hook(sandbox: SMSPartnerSandbox, connect: Any) -> SMSPartnerHook:
     return SMSPartnerHook()
 
 
-def test_json_and_xml_give_the_same_credits(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+def test_json_and_xml_give_the_same_credits(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, "by_json", response_format="json")
     connect(sandbox, "by_xml", response_format="xml")
-    by_json, by_xml = (SMSPartnerHook(conn_id).get_account() for conn_id in ("by_json", "by_xml"))
+    by_json, by_xml = (ask(SMSPartnerHook(conn_id)) for conn_id in ("by_json", "by_xml"))
     assert by_json.credits == by_xml.credits
     assert by_json.user == by_xml.user
     assert by_json.credits == Credits(269082, 444570, 2045023, 0, Decimal("10225.119"), "EUR")
@@ -62,14 +89,54 @@ def test_calls_of_one_hook_share_one_connection(sandbox: SMSPartnerSandbox, hook
     assert (sandbox.requests, sandbox.connections) == (3, 1)
 
 
+async def test_calls_of_one_hook_share_one_connection_on_an_event_loop(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook
+) -> None:
+    for _ in range(3):
+        await hook.aget_account()
+    await hook.aclose()
+    assert (sandbox.requests, sandbox.connections) == (3, 1)
+
+
+async def test_a_key_that_changes_while_somebody_waits_is_used_from_the_next_reading_on(connect: Any) -> None:
+    with SMSPartnerSandbox(api_key=["first-key", "second-key"]) as sandbox:
+        hook = SMSPartnerHook(connect(sandbox))
+        await hook.aget_account()
+        connect(sandbox, api_key="second-key")
+        await hook.aget_account()
+        await hook.aclose()
+        assert sandbox.requests_by_key == {"first-key": 1, "second-key": 1}
+
+
+async def test_the_event_loop_goes_on_while_an_answer_is_awaited(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, connect: Any
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(delay=60)
+
+    async def stop_when_asked() -> None:
+        await asyncio.to_thread(sandbox.wait_for_requests, 1)
+        await asyncio.to_thread(sandbox.stop)
+
+    # Only what runs beside it can end its wait.
+    answer, _ = await asyncio.gather(hook.aget_account(), stop_when_asked(), return_exceptions=True)
+    await hook.aclose()
+    assert isinstance(answer, SMSPartnerUnavailableError)
+
+
+def test_a_hook_serves_one_event_loop_after_another(sandbox: SMSPartnerSandbox, hook: SMSPartnerHook) -> None:
+    readings = [asyncio.run(hook.aget_account()) for _ in range(2)]
+    assert [reading.credits.sms for reading in readings] == [269082, 269082]
+
+
 def test_a_request_names_this_package_and_brings_nothing_from_netrc(
-    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    hook.get_account()
+    ask(hook)
     assert sandbox.last_headers["User-Agent"] == f"airflow-provider-smspartner/{__version__}"
     assert "Authorization" not in sandbox.last_headers
 
@@ -78,21 +145,21 @@ def test_a_request_names_this_package_and_brings_nothing_from_netrc(
     "fault", [{"http_status": 500}, {"http_status": 408}, {"drop": True}, {"july_gateway": True}, {"body": "<html>"}]
 )
 def test_what_time_may_heal_is_tried_again(
-    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any]
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any]
 ) -> None:
     sandbox.fail_next(times=2, **fault)
-    assert hook.get_account().credits.sms == 269082
+    assert ask(hook).credits.sms == 269082
     assert sandbox.requests == 3
     assert 0.5 <= pauses[0] <= 1 <= pauses[1] <= 1.5
 
 
 def test_tries_end_with_the_connection_s_max_retries(
-    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
 ) -> None:
     connect(sandbox, max_retries=1)
     sandbox.fail_next(times=None, http_status=503)
     with pytest.raises(SMSPartnerUnavailableError) as failure:
-        SMSPartnerHook().get_account()
+        ask(SMSPartnerHook())
     assert failure.value.http_status == 503
     assert (sandbox.requests, len(pauses)) == (2, 1)
 
@@ -106,77 +173,79 @@ def test_tries_end_with_the_connection_s_max_retries(
     ],
 )
 def test_what_needs_a_person_is_asked_once(
-    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any], error: type
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any], error: type
 ) -> None:
     sandbox.fail_next(**fault)
     with pytest.raises(error):
-        hook.get_account()
+        ask(hook)
     assert (sandbox.requests, pauses) == (1, [])
 
 
-def test_retry_after_is_waited_for(sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]) -> None:
+def test_retry_after_is_waited_for(
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]
+) -> None:
     sandbox.fail_next(http_status=429, headers={"Retry-After": "7"})
-    hook.get_account()
+    ask(hook)
     assert pauses == [7]
 
 
 def test_a_longer_retry_after_ends_the_call_and_is_handed_on(
-    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]
 ) -> None:
     sandbox.fail_next(http_status=429, headers={"Retry-After": "3600"})
     with pytest.raises(SMSPartnerUnavailableError) as failure:
-        hook.get_account()
+        ask(hook)
     assert failure.value.retry_after == 3600
     assert (sandbox.requests, pauses) == (1, [])
 
 
-def test_a_wrong_key_names_the_connection_and_its_password(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+def test_a_wrong_key_names_the_connection_and_its_password(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, "marketing", api_key="wrong-key")
     with pytest.raises(SMSPartnerAccessError, match=r"'marketing': .*check the connection's password"):
-        SMSPartnerHook("marketing").get_account()
+        ask(SMSPartnerHook("marketing"))
 
 
-def test_a_missing_connection_says_so() -> None:
+def test_a_missing_connection_says_so(ask: Ask) -> None:
     with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection"):
-        SMSPartnerHook("nowhere").get_account()
+        ask(SMSPartnerHook("nowhere"))
     with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection"):
         SMSPartnerHook("nowhere").get_conn()
 
 
-def test_a_redirect_is_not_followed(sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]) -> None:
+def test_a_redirect_is_not_followed(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]) -> None:
     connect(sandbox, max_retries=0)
     with SMSPartnerSandbox() as elsewhere:
         sandbox.fail_next(http_status=302, headers={"Location": f"{elsewhere.url}/me"})
         with pytest.raises(SMSPartnerResponseError, match="redirect"):
-            SMSPartnerHook().get_account()
+            ask(SMSPartnerHook())
         assert elsewhere.requests == 0
 
 
-def test_a_body_without_end_is_not_read_to_its_end(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+def test_a_body_without_end_is_not_read_to_its_end(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, max_retries=0)
     sandbox.fail_next(body=b'{"credits": {"creditSms": 1}, "filler": "' + b"x" * 5_000_000 + b'"}')
     with pytest.raises(SMSPartnerResponseError):
-        SMSPartnerHook().get_account()
+        ask(SMSPartnerHook())
 
 
-def test_no_answer_in_time_is_unavailable(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+def test_no_answer_in_time_is_unavailable(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, max_retries=0, timeout=0.2)
     sandbox.fail_next(delay=30)
     with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
-        SMSPartnerHook().get_account()
+        ask(SMSPartnerHook())
 
 
-def test_a_refused_connection_is_unavailable(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+def test_a_refused_connection_is_unavailable(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, max_retries=0)
     sandbox.stop()
     with pytest.raises(SMSPartnerUnavailableError, match="the connection is refused"):
-        SMSPartnerHook().get_account()
+        ask(SMSPartnerHook())
 
 
-def test_a_host_that_does_not_resolve_is_unavailable(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+def test_a_host_that_does_not_resolve_is_unavailable(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, max_retries=0, host="https://no-such-host.invalid/v1")
     with pytest.raises(SMSPartnerUnavailableError, match="the host name does not resolve"):
-        SMSPartnerHook().get_account()
+        ask(SMSPartnerHook())
 
 
 @contextmanager
@@ -214,18 +283,18 @@ GOOD_ANSWER = b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"success": true, "c
 
 
 def test_a_certificate_counts_that_the_connection_s_ca_bundle_vouches_for(
-    sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path
 ) -> None:
     with tls_server("127.0.0.1", GOOD_ANSWER) as (url, ca):
         bundle = tmp_path / "ca.pem"
         ca.cert_pem.write_to_path(str(bundle))
         connect(sandbox, host=url, verify=str(bundle))
-        assert SMSPartnerHook().get_account().credits.sms == 7
+        assert ask(SMSPartnerHook()).credits.sms == 7
 
 
 @pytest.mark.parametrize("identity", ["127.0.0.1", "elsewhere.example"])
 def test_a_certificate_that_does_not_verify_needs_a_person(
-    sandbox: SMSPartnerSandbox, connect: Any, identity: str, tmp_path: Path
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, identity: str, tmp_path: Path
 ) -> None:
     with tls_server(identity, GOOD_ANSWER) as (url, ca):
         bundle = tmp_path / "ca.pem"
@@ -233,29 +302,28 @@ def test_a_certificate_that_does_not_verify_needs_a_person(
         # A stranger's certificate for the right host, then a known CA's for the wrong one.
         connect(sandbox, host=url, verify=str(bundle) if identity == "elsewhere.example" else True)
         with pytest.raises(SMSPartnerConfigurationError, match="certificate does not verify"):
-            SMSPartnerHook().get_account()
+            ask(SMSPartnerHook())
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_an_unverified_certificate_counts_where_the_connection_says_so_whatever_the_environment(
-    sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", __file__)
     with tls_server("127.0.0.1", GOOD_ANSWER) as (url, _):
         connect(sandbox, host=url, verify=False)
-        with pytest.warns(match="Unverified HTTPS request"):
-            account = SMSPartnerHook().get_account()
-    assert account.credits.sms == 7
+        assert ask(SMSPartnerHook()).credits.sms == 7
 
 
 def test_the_connection_s_proxy_is_used_whatever_the_environment(
-    sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "")
     # To a plain-http proxy the whole URL is sent, and the sandbox answers to its path.
     connect(sandbox, host="http://127.0.0.7:1/v1", proxy=sandbox.url.removesuffix("/v1"), max_retries=0)
     with pytest.raises(SMSPartnerError):
-        SMSPartnerHook().get_account()
+        ask(SMSPartnerHook())
     assert sandbox.connections == 1
 
 
@@ -305,20 +373,22 @@ SPELLINGS = {KEY, quote(KEY, safe=""), quote(KEY), quote_plus(KEY), json.dumps(K
     ],
 )
 def test_no_log_record_and_no_error_holds_the_key_in_any_spelling(
+    ask: Ask,
     sandbox: SMSPartnerSandbox,
     connect: Any,
     pauses: list[float],
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, Any],
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for logger in ("", "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger)
     connect(sandbox, timeout=0.2, max_retries=1)
     told = []
     if fault:
         sandbox.fail_next(times=3, **fault)
     hook = SMSPartnerHook()
     try:
-        hook.get_account()
+        ask(hook)
     except SMSPartnerError as error:
         link: BaseException | None = error
         while link is not None:
@@ -333,18 +403,26 @@ def test_no_log_record_and_no_error_holds_the_key_in_any_spelling(
     "connection",
     ['{"conn_type": "smspartner", "password": "S3cr3t", "port": "x"}', '{"password": "S3cr3t"', "a://b://c://S3cr3t"],
 )
-def test_a_connection_that_airflow_cannot_read_is_not_quoted(monkeypatch: pytest.MonkeyPatch, connection: str) -> None:
+def test_a_connection_that_airflow_cannot_read_is_not_quoted(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, connection: str
+) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BROKEN", connection)
     with pytest.raises(SMSPartnerConfigurationError, match="'broken'") as refusal:
-        SMSPartnerHook("broken").get_account()
+        ask(SMSPartnerHook("broken"))
     assert "S3cr3t" not in f"{refusal.value!r} {refusal.value} {refusal.value.__context__} {refusal.value.__cause__}"
 
 
-def test_a_secrets_backend_that_is_away_may_come_back(hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secrets_backend_that_is_away_may_come_back(
+    ask: Ask, hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(conn_id: str) -> None:
         raise ConnectionError(f"vault is sealed, {conn_id} {KEY}")
 
+    async def aaway(conn_id: str) -> None:
+        away(conn_id)
+
     monkeypatch.setattr(hook, "get_connection", away)
+    monkeypatch.setattr(hook, "aget_connection", aaway)
     with pytest.raises(SMSPartnerUnavailableError, match="could not look it up") as failure:
-        hook.get_account()
+        ask(hook)
     assert failure.value.__context__ is None

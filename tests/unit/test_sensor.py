@@ -20,10 +20,7 @@ MODES = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lift the floor under the interval, so that a deferred gate polls as quickly as the others."""
-    monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.SHORTEST_INTERVAL", 0.01)
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
 
 
 @MODES

@@ -1,0 +1,52 @@
+"""Start a DAG when credit runs out, and another one when credit comes in: no schedule, no waiting task."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetWatcher, task
+
+from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+
+log = logging.getLogger("airflow.task")
+
+# [START watch]
+low_credit = Asset(
+    "smspartner_low_credit",
+    watchers=[
+        AssetWatcher(
+            name="below_50",
+            # One alert under 50 EUR, and no other before the balance has been at 75 or more again.
+            trigger=CreditsTrigger(min_credits=50, credit_type="balance", direction="below", rearm_margin=25),
+        )
+    ],
+)
+
+credit_arrived = Asset(
+    "smspartner_credit_arrived",
+    watchers=[
+        AssetWatcher(
+            name="at_least_500",
+            trigger=CreditsTrigger(min_credits=500, credit_type="balance", direction="at_least", rearm_margin=100),
+        )
+    ],
+)
+# [END watch]
+
+
+@task
+def tell(triggering_asset_events: Any = None) -> None:
+    """Log what the watchers saw; a real DAG would write to whoever pays the bill."""
+    for events in triggering_asset_events.values():
+        for event in events:
+            seen = event.extra["payload"]
+            log.info("%s is %s at %s", seen["smspartner_conn_id"], seen["direction"], seen["reading"]["balance"])
+
+
+with DAG("smspartner_low_credit_alert", schedule=[low_credit], start_date=datetime(2026, 1, 1), tags=["smspartner"]):
+    tell()
+
+with DAG("smspartner_credit_arrived", schedule=[credit_arrived], start_date=datetime(2026, 1, 1), tags=["smspartner"]):
+    tell()

@@ -1,0 +1,319 @@
+"""The trigger: what it asks, how long it pauses, what it fires, against the sandbox on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_provider_smspartner.account import Account, Credits, User
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerAccessError,
+    SMSPartnerConfigurationError,
+    SMSPartnerRejectedError,
+    SMSPartnerUnavailableError,
+    from_event,
+)
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from airflow_provider_smspartner.triggers.credits import CreditsTrigger, Reading
+
+POLLS = 4
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the pauses instead of sitting through them, and end the wait where the one after the last poll begins."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float, result: object = None) -> None:
+        if seconds:
+            pauses.append(seconds)
+        if len(pauses) == POLLS:
+            raise TimeoutError("enough polls")
+        await sleep(0)
+
+    monkeypatch.setattr("asyncio.sleep", pause)
+    return pauses
+
+
+async def events_of(trigger: CreditsTrigger) -> list[dict[str, Any]]:
+    """Run a trigger as the triggerer does, until it ends or has polled often enough; return what it fired."""
+    events: list[dict[str, Any]] = []
+    try:
+        async for event in trigger.run():
+            events += [event.payload]
+    except TimeoutError:
+        events.append({"status": "still waiting"})
+    return events
+
+
+WAITED_OUT = {"http_status": 500}, {"http_status": 429}, {"drop": True}, {"body": "<html>"}, {"july_gateway": True}
+
+
+@pytest.mark.parametrize("fault", WAITED_OUT, ids=str)
+async def test_what_time_may_heal_is_waited_out_ever_longer_up_to_the_interval(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], fault: dict[str, Any]
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(times=None, **fault)
+    assert await events_of(CreditsTrigger(min_credits=1, poke_interval=15, once=True)) == [{"status": "still waiting"}]
+    assert sandbox.requests == POLLS
+    assert 3.75 <= pauses[0] <= 6.25
+    assert 7.5 <= pauses[1] <= 12.5
+    assert pauses[2:] == [15, 15]
+
+
+async def test_no_answer_at_all_is_waited_out_too(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.stop()
+    assert await events_of(CreditsTrigger(min_credits=1, once=True)) == [{"status": "still waiting"}]
+    assert len(pauses) == POLLS
+
+
+@pytest.mark.parametrize(("asked", "pause"), [("7", 7), ("100", 100), ("31536000", 900)])
+async def test_retry_after_holds_up_the_next_poll_within_bounds(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], asked: str, pause: float
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(times=None, http_status=429, headers={"Retry-After": asked})
+    await events_of(CreditsTrigger(min_credits=1, poke_interval=60, once=True))
+    assert pauses[0] == pause
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"http_status": 401}, SMSPartnerAccessError),
+        ({"http_status": 403}, SMSPartnerAccessError),
+        ({"http_status": 404}, SMSPartnerRejectedError),
+        ({"body": {"success": False, "code": 10}}, SMSPartnerAccessError),
+    ],
+)
+async def test_an_error_that_needs_a_person_ends_a_gate_with_one_event_and_one_request(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], fault: dict[str, Any], error: type[Exception]
+) -> None:
+    connect(sandbox)
+    sandbox.fail_next(times=None, **fault)
+    (event,) = await events_of(CreditsTrigger(min_credits=1, once=True))
+    assert event["status"] == "error"
+    raised = from_event(json.loads(json.dumps(event))["error"])
+    assert type(raised) is error
+    assert "SMS Partner connection 'smspartner_default'" in str(raised)
+    assert (sandbox.requests, pauses) == (1, [])
+
+
+async def test_a_connection_that_is_not_there_ends_a_gate(pauses: list[float]) -> None:
+    (event,) = await events_of(CreditsTrigger(min_credits=1, smspartner_conn_id="nowhere", once=True))
+    assert isinstance(from_event(event["error"]), SMSPartnerConfigurationError)
+
+
+async def test_an_error_class_of_a_newer_triggerer_still_needs_a_person() -> None:
+    event = SMSPartnerAccessError("no").as_event() | {"class": "SMSPartnerNewError"}
+    assert not from_event(event).retryable
+
+
+async def test_enough_credit_ends_a_gate_with_the_reading(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
+) -> None:
+    connect(sandbox)
+    (event,) = await events_of(CreditsTrigger(min_credits="10225.119", credit_type="balance", once=True))
+    assert event["status"] == "met"
+    assert event["reading"].items() >= {"sms": 269082, "balance": "10225.119", "currency": "EUR"}.items()
+    assert (sandbox.requests, pauses) == (1, [])
+
+
+@pytest.mark.parametrize(("interval", "pause"), [(60, 60), (0, 1), (0.2, 1)])
+async def test_too_little_credit_is_asked_for_again_an_interval_later_never_in_a_hot_loop(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], interval: float, pause: float
+) -> None:
+    connect(sandbox)
+    waiting = CreditsTrigger(min_credits=10**9, poke_interval=interval, once=True)
+    assert await events_of(waiting) == [{"status": "still waiting"}]
+    assert (sandbox.requests, sandbox.connections, pauses) == (POLLS, 1, [pause] * POLLS)
+
+
+async def test_a_cancelled_trigger_leaves_nothing_behind(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    connect(sandbox)
+    waiting = asyncio.ensure_future(events_of(CreditsTrigger(min_credits=10**9, once=True)))
+    await asyncio.to_thread(sandbox.wait_for_requests, 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def account(sms: int | None) -> Account:
+    credits = Credits(sms=sms, sms_low_cost=None, hlr=1, to_send=None, balance=Decimal(1), currency="EUR")
+    return Account(User("someone@example.com", None, None), credits, datetime.now(UTC))
+
+
+async def stream(readings: Iterable[Reading]) -> AsyncIterator[Reading]:
+    for reading in readings:
+        yield reading
+
+
+async def fired(trigger: CreditsTrigger, readings: Iterable[int | None]) -> list[int]:
+    """Return the readings that a watcher fired on."""
+    shared = stream(account(reading) for reading in readings)
+    return [event.payload["reading"]["sms"] async for event in trigger.filter_shared_stream(shared)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "readings", "expected"),
+    [
+        ({"direction": "below"}, [60, 49, 48, 47], [49]),
+        ({"direction": "below"}, [49, 51, 49, 51, 49], [49, 49, 49]),
+        ({"direction": "below", "rearm_margin": 25}, [49, 51, 49, 74, 48, 75, 47], [49, 47]),
+        ({"direction": "below"}, [50, 50, 49], [49]),
+        ({"direction": "below"}, [None, 60, None, 49, None, 49], [49]),
+        ({"direction": "at_least"}, [10, 50, 60, 70], [50]),
+        ({"direction": "at_least"}, [49, 50, 49, 50], [50, 50]),
+        ({"direction": "at_least", "rearm_margin": 20}, [50, 31, 50, 30, 51, 29, 52], [50, 52]),
+        ({}, [80, 90], [80]),
+    ],
+)
+async def test_a_watcher_fires_once_per_crossing_and_is_armed_again_by_the_margin(
+    arguments: dict[str, Any], readings: list[int | None], expected: list[int]
+) -> None:
+    assert await fired(CreditsTrigger(min_credits=50, **arguments), readings) == expected
+
+
+async def test_a_watcher_outlives_errors_even_those_that_need_a_person(capfd: pytest.CaptureFixture[str]) -> None:
+    readings = [SMSPartnerAccessError("key refused"), SMSPartnerUnavailableError("away"), account(49)]
+    watcher = CreditsTrigger(min_credits=50, direction="below")
+    events = [event.payload async for event in watcher.filter_shared_stream(stream(readings))]
+    assert [event["status"] for event in events] == ["crossed"]
+    assert events[0].items() >= {"direction": "below", "min_credits": 50, "credit_type": "sms"}.items()
+    assert "a person is needed: key refused" in capfd.readouterr().out
+
+
+class Memory:
+    """Stands in for Airflow's asset state store, which only a triggerer has; the system test uses the real one."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.values: dict[str, Any] = {}
+        self.broken = broken
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        if self.broken:
+            raise ValueError("2 concrete inlets and outlets")
+        return self.values.get(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        if self.broken:
+            raise ValueError("2 concrete inlets and outlets")
+        self.values[key] = value
+
+
+async def fired_after_restart(memory: Memory | None, readings: list[int]) -> list[int]:
+    watcher = CreditsTrigger(min_credits=50, direction="below")
+    watcher.asset_state_store = memory
+    return await fired(watcher, readings)
+
+
+async def test_with_airflow_s_memory_a_restarted_watcher_does_not_fire_again_for_the_same_crossing() -> None:
+    memory = Memory()
+    assert await fired_after_restart(memory, [49]) == [49]
+    assert await fired_after_restart(memory, [48, 47]) == []
+    assert await fired_after_restart(memory, [51]) == []
+    assert await fired_after_restart(memory, [46]) == [46]
+
+
+@pytest.mark.parametrize("memory", [None, Memory(broken=True)], ids=["none", "broken"])
+async def test_without_airflow_s_memory_a_restarted_watcher_rather_fires_once_too_often(memory: Memory | None) -> None:
+    assert await fired_after_restart(memory, [49, 48]) == [49]
+    assert await fired_after_restart(memory, [48, 47]) == [48]
+
+
+async def test_two_thresholds_of_one_asset_are_remembered_apart() -> None:
+    memory = Memory()
+    for minimum in (50, 20):
+        watcher = CreditsTrigger(min_credits=minimum, direction="below")
+        watcher.asset_state_store = memory
+        await fired(watcher, [10])
+    assert len(memory.values) == 2
+
+
+async def test_gates_on_one_stream_each_decide_for_themselves() -> None:
+    readings = [SMSPartnerUnavailableError("away"), account(60), account(600)]
+    low, high = (CreditsTrigger(min_credits=minimum, once=True) for minimum in (50, 500))
+    low_events = [event.payload["reading"]["sms"] async for event in low.filter_shared_stream(stream(readings))]
+    high_events = [event.payload["reading"]["sms"] async for event in high.filter_shared_stream(stream(readings))]
+    assert (low_events, high_events) == ([60], [600])
+
+
+def test_triggers_on_one_connection_and_interval_share_a_stream_whatever_they_wait_for() -> None:
+    one = CreditsTrigger(min_credits=1, poke_interval=60, once=True).shared_stream_key()
+    assert one == CreditsTrigger(min_credits=9, poke_interval=60.0, direction="below").shared_stream_key()
+    assert one != CreditsTrigger(min_credits=1, poke_interval=30, once=True).shared_stream_key()
+    assert one != CreditsTrigger(min_credits=1, smspartner_conn_id="other", poke_interval=60).shared_stream_key()
+
+
+def test_a_trigger_comes_back_from_its_arguments_unchanged() -> None:
+    trigger = CreditsTrigger(
+        min_credits=Decimal("12.50"),
+        credit_type="balance",
+        smspartner_conn_id="other",
+        poke_interval=5,
+        direction="below",
+        rearm_margin="2.5",
+    )
+    classpath, arguments = trigger.serialize()
+    module, _, name = classpath.rpartition(".")
+    again = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(arguments)))
+    assert again.serialize() == (classpath, arguments)
+    assert again.requirement == trigger.requirement
+
+
+def test_the_arguments_of_version_1_0_keep_loading() -> None:
+    """Deferred gates outlive an upgrade: what an old triggerer stored must load for ever. Add versions, change none."""
+    trigger = CreditsTrigger(
+        min_credits=5000,
+        credit_type="sms",
+        subtract_pending=False,
+        smspartner_conn_id="smspartner_default",
+        poke_interval=60.0,
+        direction="at_least",
+        rearm_margin=0,
+        once=True,
+    )
+    assert trigger.requirement.min_credits == 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"direction": "above"}, "use 'at_least' or 'below'"),
+        ({"rearm_margin": 50}, "must be below min_credits"),
+        ({"rearm_margin": -1}, "rearm_margin is -1"),
+        ({"rearm_margin": 0.5}, "rearm_margin is 0.5"),
+        ({"credit_type": "euro"}, "credit_type is 'euro'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_with_what_to_write(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=r"use|must be") as refusal:
+        CreditsTrigger(min_credits=50, **arguments)
+    assert told in str(refusal.value)
+
+
+async def test_neither_log_nor_repr_nor_event_holds_the_key_or_a_name(
+    sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for logger in ("", "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger)
+    connect(sandbox)
+    trigger = CreditsTrigger(min_credits=1, once=True)
+    told = f"{trigger!r} {await events_of(trigger)} {caplog.text} {capfd.readouterr()}"
+    assert "apiKey=***" in told
+    assert "S3cr3t" not in told
+    assert "sandbox@" not in told
