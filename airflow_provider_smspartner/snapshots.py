@@ -279,11 +279,21 @@ def write_snapshots(
     rows = sorted({row.snapshot_id: asdict(row) for row in snapshots}.values(), key=itemgetter("snapshot_id"))
     write = _WRITERS.get(engine.dialect.name, _write_portably)
 
-    def attempt() -> None:
-        _prepare_table(engine, table, create_table=create_table)
+    def write_once() -> None:
         with engine.begin() as connection:
             write(connection, table, rows)
             _check_written(connection, table, rows)
+
+    def attempt() -> None:
+        try:
+            write_once()
+            return
+        except DBAPIError as error:
+            if _is_transient(error) or isinstance(error, IntegrityError):
+                raise
+        # Only now: a table that is as it must be needs no look first. Another reason is raised by the second write.
+        _prepare_table(engine, table, create_table=create_table)
+        write_once()
 
     if rows:
         _retrying(lost_races=write is _write_portably)(attempt)
