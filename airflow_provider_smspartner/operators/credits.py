@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, BaseOperator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from airflow_provider_smspartner.account import Account
-    from airflow_provider_smspartner.snapshots import TaskInstanceRef
+    from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef
 
 
 class CreditsToSqlOperator(BaseOperator):
@@ -38,6 +39,7 @@ class CreditsToSqlOperator(BaseOperator):
     :param schema: the schema it lies in; None is where the SQL connection points (templated)
     :param create_table: create the table where it is missing; when False, no DDL is issued
     :param store_username: keep the account's user name too, an e-mail address: personal data
+    :param max_concurrency: accounts that are read at the same time
     """
 
     template_fields: Sequence[str] = ("sql_conn_id", "smspartner_conn_id", "table", "schema")
@@ -52,6 +54,7 @@ class CreditsToSqlOperator(BaseOperator):
         schema: str | None = None,
         create_table: bool = True,
         store_username: bool = False,
+        max_concurrency: int = 16,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,6 +64,9 @@ class CreditsToSqlOperator(BaseOperator):
         self.schema = schema
         self.create_table = create_table
         self.store_username = store_username
+        self.max_concurrency = max_concurrency
+        if max_concurrency < 1:
+            raise ValueError(f"max_concurrency is {max_concurrency!r}: use 1 or more")
 
     def execute(self, context: Context) -> list[dict[str, int | str | None]]:
         """
@@ -69,15 +75,10 @@ class CreditsToSqlOperator(BaseOperator):
         :raises SMSPartnerConfigurationError: a connection or the table is not as it must be
         :raises SMSPartnerError: what else kept an account from being read; its row is not written
         """
-        from airflow_provider_smspartner.snapshots import Snapshot, snapshot_table, write_snapshots
+        from airflow_provider_smspartner.snapshots import snapshot_table, write_snapshots
 
         table = snapshot_table(self.table, self.schema)
-        accounts, errors = self._read_accounts()
-        origin = _origin(context)
-        snapshots = [
-            Snapshot.of(account, conn_id, origin, store_username=self.store_username)
-            for conn_id, account in accounts.items()
-        ]
+        snapshots, errors = self._take_snapshots(_origin(context))
         if snapshots:
             engine = self._engine()
             try:
@@ -86,23 +87,28 @@ class CreditsToSqlOperator(BaseOperator):
                 engine.dispose()
             self.log.info("%d row(s) written to %r over %r", len(snapshots), table.fullname, self.sql_conn_id)
         if errors:
-            raise _one_error(errors)
+            raise _one_error(errors, len(snapshots))
         return [snapshot.as_xcom() for snapshot in snapshots]
 
-    def _read_accounts(self) -> tuple[dict[str, Account], list[SMSPartnerError]]:
-        """Read each account; return those that answered, and what kept the others from it."""
-        from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+    def _take_snapshots(self, origin: TaskInstanceRef) -> tuple[list[Snapshot], list[SMSPartnerError]]:
+        """Read the accounts side by side; return the snapshots, and what kept the other accounts from theirs."""
+        from airflow_provider_smspartner.snapshots import Snapshot
 
-        accounts: dict[str, Account] = {}
+        conn_ids = self._conn_ids()
+        snapshots: dict[str, Snapshot] = {}
         errors: list[SMSPartnerError] = []
-        for conn_id in self._conn_ids():
-            try:
-                accounts[conn_id] = SMSPartnerHook(conn_id).get_account()
-            except SMSPartnerError as error:
-                errors.append(error)
-            else:
-                self.log.info("SMS Partner connection %r: %s", conn_id, accounts[conn_id].credits)
-        return accounts, errors
+        with ThreadPoolExecutor(self.max_concurrency) as readers:
+            pending = {_start_reading(readers, conn_id): conn_id for conn_id in conn_ids}
+            for done, reading in enumerate(as_completed(pending), start=1):
+                conn_id, so_far = pending[reading], f"{done} of {len(conn_ids)}"
+                try:
+                    account = reading.result()
+                    snapshots[conn_id] = Snapshot.of(account, conn_id, origin, store_username=self.store_username)
+                    self.log.info("%s: SMS Partner connection %r: %s", so_far, conn_id, account.credits)
+                except SMSPartnerError as error:
+                    self.log.warning("%s: %s", so_far, error)
+                    errors.append(error)
+        return [snapshots[conn_id] for conn_id in conn_ids if conn_id in snapshots], errors
 
     def _conn_ids(self) -> list[str]:
         given = self.smspartner_conn_id
@@ -131,6 +137,20 @@ class CreditsToSqlOperator(BaseOperator):
         return engine
 
 
+def _start_reading(readers: ThreadPoolExecutor, conn_id: str) -> Future[Account]:
+    """Look the connection up in this thread, as only Airflow's newest versions can do that in another; ask in one."""
+    from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
+    hook = SMSPartnerHook(conn_id)
+    try:
+        hook.get_conn()
+    except SMSPartnerError as error:
+        failed: Future[Account] = Future()
+        failed.set_exception(error)
+        return failed
+    return readers.submit(hook.get_account)
+
+
 def _origin(context: Context) -> TaskInstanceRef:
     from airflow_provider_smspartner.snapshots import TaskInstanceRef
 
@@ -140,11 +160,11 @@ def _origin(context: Context) -> TaskInstanceRef:
     return TaskInstanceRef(ti.dag_id, ti.task_id, ti.run_id, map_index, context.get("logical_date"))
 
 
-def _one_error(errors: list[SMSPartnerError]) -> SMSPartnerError:
-    """Return the only error, or one that tells them all and lets the task be retried if that may heal each of them."""
+def _one_error(errors: list[SMSPartnerError], written: int) -> SMSPartnerError:
+    """Return the only error, or one that tells them all, and lets the task be retried if that may heal each of them."""
     if len(errors) == 1:
         return errors[0]
-    error_class = (
-        SMSPartnerUnavailableError if all(error.retryable for error in errors) else SMSPartnerConfigurationError
-    )
-    return error_class(f"{len(errors)} accounts could not be read. " + " ".join(f"{error}." for error in errors))
+    told = "\n".join(sorted(f"- {error}" for error in errors))
+    all_may_heal = all(error.retryable for error in errors)
+    error_class = SMSPartnerUnavailableError if all_may_heal else SMSPartnerConfigurationError
+    return error_class(f"{len(errors)} accounts were not read, {written} were and have their rows:\n{told}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,82 @@ def test_an_account_that_fails_costs_the_others_nothing(
     assert outcome.state == "failed"
     assert {row["smspartner_conn_id"] for row in rows()} == {"one", "three"}
     assert "SMS Partner connection 'two': " in outcome.log
+
+
+def test_failures_that_may_heal_leave_the_task_to_its_retries_and_double_no_row(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    with SMSPartnerSandbox() as flaky:
+        conn_ids = [connect(sandbox, "one"), *(connect(flaky, name, max_retries=0) for name in ("two", "three"))]
+        flaky.fail_next(times=2, http_status=503)
+        outcome = run_task(
+            CreditsToSqlOperator, smspartner_conn_id=conn_ids, sql_conn_id="warehouse", retries=1, retry_delay=0.01
+        )
+    assert (outcome.state, outcome.tries) == ("success", 2)
+    assert "2 accounts were not read, 1 were and have their rows" in outcome.log
+    assert sorted(row["smspartner_conn_id"] for row in rows()) == ["one", "three", "two"]
+
+
+def test_one_account_that_needs_a_person_keeps_the_task_from_its_retries(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    conn_ids = [connect(sandbox, "one", api_key="wrong-key"), "nowhere", connect(sandbox, "three")]
+    outcome = run_task(CreditsToSqlOperator, smspartner_conn_id=conn_ids, sql_conn_id="warehouse", retries=3)
+    assert (outcome.state, outcome.tries) == ("failed", 1)
+    assert "- SMS Partner connection 'nowhere': there is no such connection" in outcome.log
+    assert "- SMS Partner connection 'one': SMS Partner does not know this API key" in outcome.log
+    assert [row["smspartner_conn_id"] for row in rows()] == ["three"]
+
+
+class ThreeAtATime(BaseHTTPRequestHandler):
+    """Answers three requests together, none before the third is here, and knows how many there were at most."""
+
+    meeting = threading.Barrier(3)
+    lock = threading.Lock()
+    here = most = 0
+
+    def do_GET(self) -> None:
+        with self.lock:
+            ThreeAtATime.here += 1
+            ThreeAtATime.most = max(self.most, self.here)
+        self.meeting.wait(timeout=10)
+        with self.lock:
+            ThreeAtATime.here -= 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"credits": {"creditSms": 7}}')
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_accounts_are_read_side_by_side_up_to_max_concurrency(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ThreeAtATime)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"http://127.0.0.1:{server.server_port}/v1"
+    conn_ids = [connect(sandbox, f"account_{number}", host=host, max_retries=0) for number in range(9)]
+    outcome = run_task(CreditsToSqlOperator, smspartner_conn_id=conn_ids, sql_conn_id="warehouse", max_concurrency=3)
+    server.shutdown()
+    server.server_close()
+    assert outcome.state == "success"
+    assert "9 of 9: SMS Partner connection" in outcome.log
+    assert [row["smspartner_conn_id"] for row in outcome.xcom] == conn_ids
+    assert len(rows()) == 9
+    assert ThreeAtATime.most == 3
+
+
+def test_it_maps_over_accounts_one_row_each(sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_dag: Any) -> None:
+    conn_ids = [connect(sandbox, f"account_{number}") for number in range(3)]
+    with DAG("mapped_snapshots", schedule=None) as dag:
+        CreditsToSqlOperator.partial(task_id="snapshot", sql_conn_id="warehouse").expand(smspartner_conn_id=conn_ids)
+    assert run_dag(dag).state == "success"
+    assert sorted((row["smspartner_conn_id"], row["map_index"]) for row in rows()) == [
+        ("account_0", 0),
+        ("account_1", 1),
+        ("account_2", 2),
+    ]
 
 
 @pytest.mark.parametrize(
