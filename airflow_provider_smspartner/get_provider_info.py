@@ -51,7 +51,12 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://www.smspartner.fr/",
-                "how-to-guide": ["/docs/guides/hook.rst", "/docs/guides/sensor.rst", "/docs/guides/operator.rst"],
+                "how-to-guide": [
+                    "/docs/guides/hook.rst",
+                    "/docs/guides/sensor.rst",
+                    "/docs/guides/operator.rst",
+                    "/docs/guides/waiting.rst",
+                ],
                 "tags": ["service"],
             }
         ],
