@@ -195,6 +195,8 @@ def _lookup_error(exc: Exception) -> SMSPartnerError:
     """Return our error for Airflow's; raise it outside of the except, as Airflow may quote the URI, and so the key."""
     if isinstance(exc, AirflowNotFoundException):
         return SMSPartnerConfigurationError("there is no such connection: create it, with the API key as its password")
+    if isinstance(exc, PermissionError):
+        return SMSPartnerConfigurationError("a secrets backend denies it to this task: allow it there")
     if isinstance(exc, AirflowException | ValueError | TypeError):
         return SMSPartnerConfigurationError("it cannot be read: write it as a JSON object, or as a URI")
     # Airflow's API or a secrets backend is away.
