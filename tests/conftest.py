@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
 import pytest
@@ -38,10 +41,11 @@ os.environ |= {
 }
 
 
-def pytest_unconfigure() -> None:
+@atexit.register
+def _mute_duckdb() -> None:
     """Spare the reader DuckDB's page of "leaked" objects: what an interpreter that ends has not freed by then."""
     if "duckdb" in sys.modules:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,21 @@ class TaskOutcome:
     xcom: Any
     tries: int
     log: str
+
+
+SPELLINGS = frozenset({KEY, quote(KEY, safe=""), quote(KEY), quote_plus(KEY), json.dumps(KEY)[1:-1]})
+"""How the key could stand in a text: as it is, in a URL, in JSON."""
+
+
+@pytest.fixture(autouse=True)
+def _no_log_holds_the_key(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Hold every test to it: nothing that is logged, at DEBUG too, spells the key of the sandbox fixture."""
+    for logger in ("urllib3", "httpx", "httpcore", "airflow.task", "airflow_provider_smspartner"):
+        caplog.set_level(logging.DEBUG, logger)
+    yield
+    records = [record for when in ("setup", "call") for record in caplog.get_records(when)]
+    told = "\n".join(f"{record.getMessage()} {record.exc_text} {record.__dict__}" for record in records)
+    assert [spelling for spelling in SPELLINGS if spelling in told] == []
 
 
 @pytest.fixture
@@ -134,6 +153,7 @@ def run_task(run_dag: Callable[..., DagRun], capfd: pytest.CaptureFixture[str]) 
         capfd.readouterr()
         (instance,) = run_dag(dag).get_task_instances()
         log = capfd.readouterr().out
+        assert [spelling for spelling in SPELLINGS if spelling in log] == []
         return TaskOutcome(str(instance.state), instance.xcom_pull(task_ids="task"), instance.try_number, log)
 
     return run_task
