@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateTable
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from airflow_provider_smspartner.snapshots import snapshot_table
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -100,3 +103,66 @@ def test_the_watching_examples_start_on_their_asset_and_read_its_event(
     assert watched.name == asset
     assert [watcher.trigger.requirement.credit_type for watcher in watched.watchers] == ["balance"]
     assert run_dag(dag).state == "success"
+
+
+def test_the_warehouse_example_fills_a_table_that_others_made_and_creates_none(
+    sandbox: SMSPartnerSandbox, connect: Any, examples: DagBag, warehouse: sqlite3.Connection, run_dag: Any
+) -> None:
+    connect(sandbox)
+    dag = examples.dags["smspartner_warehouse"]
+    snapshot = dag.get_task("snapshot")
+    snapshot.schema = "main"  # SQLite's only one
+    assert run_dag(dag).state == "failed"
+    assert warehouse.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+    warehouse.execute(str(CreateTable(snapshot_table(snapshot.table)).compile(dialect=sqlite.dialect())))
+    warehouse.execute(f"ALTER TABLE {snapshot.table} ADD COLUMN team TEXT DEFAULT 'marketing'")
+    assert run_dag(dag).state == "success"
+    written = warehouse.execute(f"SELECT smspartner_conn_id, balance, team FROM {snapshot.table}").fetchall()
+    assert written == [("smspartner_default", "10225.119000", "marketing")]
+
+
+@pytest.fixture
+def three_accounts(connect: Any) -> Iterator[None]:
+    """Give each account of the example a balance of its own."""
+    balances = {"smspartner_paris": "1", "smspartner_lyon": "2", "smspartner_nantes": "3"}
+    with ExitStack() as running:
+        for conn_id, balance in balances.items():
+            connect(running.enter_context(SMSPartnerSandbox(balance=balance)), conn_id)
+        yield
+
+
+ROWS = "SELECT smspartner_conn_id, balance, map_index FROM smspartner_credit_snapshots ORDER BY balance"
+
+
+def test_the_list_example_writes_the_rows_of_all_accounts_in_one_task(
+    three_accounts: None, examples: DagBag, warehouse: sqlite3.Connection, run_dag: Any
+) -> None:
+    assert run_dag(examples.dags["smspartner_many_accounts"]).state == "success"
+    assert warehouse.execute(ROWS).fetchall() == [
+        ("smspartner_paris", "1.000000", -1),
+        ("smspartner_lyon", "2.000000", -1),
+        ("smspartner_nantes", "3.000000", -1),
+    ]
+
+
+def test_the_mapped_example_fails_for_the_one_account_that_is_refused(
+    three_accounts: None,
+    connect: Any,
+    examples: DagBag,
+    warehouse: sqlite3.Connection,
+    run_dag: Any,
+) -> None:
+    with SMSPartnerSandbox() as refusing:
+        connect(refusing, "smspartner_lyon", api_key="wrong")
+        run = run_dag(examples.dags["smspartner_mapped_accounts"])
+    mapped = [instance for instance in run.get_task_instances() if instance.task_id == "snapshot"]
+    assert {instance.rendered_map_index: str(instance.state) for instance in mapped} == {
+        "smspartner_paris": "success",
+        "smspartner_lyon": "failed",
+        "smspartner_nantes": "success",
+    }
+    assert warehouse.execute(ROWS).fetchall() == [
+        ("smspartner_paris", "1.000000", 0),
+        ("smspartner_nantes", "3.000000", 2),
+    ]

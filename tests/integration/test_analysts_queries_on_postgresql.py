@@ -1,0 +1,143 @@
+"""The analysts' queries on a PostgreSQL server: the same files, the same history and the same results as on DuckDB."""
+
+from __future__ import annotations
+
+import csv
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError
+
+from airflow_provider_smspartner.account import Account, Credits, User
+from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+
+SERVER = make_url(os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"))
+PAGE = Path(__file__).parents[2] / "docs" / "analysts"
+QUERIES = ["consumption_per_day", "days_left", "gaps", "last_balance", "top_ups"]
+TABLE = snapshot_table("smspartner_credit_snapshots")
+NOW = "TIMESTAMP WITH TIME ZONE '2026-10-26 02:30:00+00:00'"
+READERS: dict[type, Any] = {
+    Decimal: Decimal,
+    int: int,
+    str: str,
+    date: date.fromisoformat,
+    datetime: datetime.fromisoformat,
+    type(None): lambda cell: cell or None,
+}
+"""How a cell of a .csv reads as the type that the database returned. No float: money must not pass through one."""
+
+
+@pytest.fixture
+def zone() -> str:
+    """Return the session's, where clocks are set back in the night of the example: no query may go by it."""
+    return "Europe/Paris"
+
+
+@pytest.fixture
+def engine(zone: str) -> Iterator[Engine]:
+    """Point at a schema of the test's own, in a session of the zone."""
+    try:
+        root = sa.create_engine(SERVER)
+        root.connect().close()
+    except (DBAPIError, ImportError) as error:
+        reason = f"no postgresql at {SERVER.host}: {type(getattr(error, 'orig', error)).__name__}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    schema = f"smspartner_{secrets.token_hex(6)}"
+    execute(root, f"CREATE SCHEMA {schema}")
+    engine = sa.create_engine(SERVER.update_query_dict({"options": f"-csearch_path={schema} -ctimezone={zone}"}))
+    yield engine
+    engine.dispose()
+    execute(root, f"DROP SCHEMA {schema} CASCADE")
+    root.dispose()
+
+
+def execute(engine: Engine, sql: str) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(sql)
+
+
+def write(engine: Engine, *rows: tuple[datetime, str, str | None]) -> None:
+    """Write a snapshot a row: when, which account, what balance."""
+    snapshots = [
+        Snapshot.of(
+            Account(User(None, None, None), Credits(1, None, None, 0, balance and Decimal(balance), "EUR"), at),
+            conn_id,
+            TaskInstanceRef("history", "snapshot", f"run_{number}"),
+        )
+        for number, (at, conn_id, balance) in enumerate(rows)
+    ]
+    write_snapshots(engine, TABLE, snapshots, create_table=False)
+
+
+def ask(engine: Engine, query: str) -> list[dict[str, Any]]:
+    """Run the file as it is, but for the gaps' present hour."""
+    sql = (PAGE / f"{query}.sql").read_text().replace("CURRENT_TIMESTAMP", NOW)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.exec_driver_sql(sql).mappings()]
+
+
+def page_rows(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((PAGE / f"{name}.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "Asia/Kathmandu"])
+def test_each_query_gives_the_result_on_the_page(engine: Engine, zone: str) -> None:
+    execute(engine, (PAGE / "create_table.sql").read_text())
+    history = [
+        (datetime.fromisoformat(f"{row['captured_at (UTC)']}+00:00"), row["smspartner_conn_id"], row["balance"] or None)
+        for row in page_rows("history")
+    ]
+    write(engine, *history)
+    for query in QUERIES:
+        result = ask(engine, query)
+        promised = page_rows(query)
+        assert result
+        assert len(result) == len(promised)
+        for got, row in zip(result, promised, strict=True):
+            assert got == {name: READERS[type(got[name])](cell) for name, cell in row.items()}
+
+
+def test_rates_without_a_time_or_a_fall_are_unknown_and_large_ones_fit(engine: Engine) -> None:
+    TABLE.create(engine)
+    start, micro, largest = datetime(2026, 10, 25, tzinfo=UTC), timedelta(microseconds=1), "999999999999.999999"
+    balances = {
+        "alone": [(start, "5")],
+        "at_once": [(start, "10"), (start, "9")],
+        "fast": [(start, largest), (start + micro, "0")],
+        "slow": [(start, largest), (start + timedelta(days=7), "999999999999.999998")],
+        "steady": [(start, "10"), (start + timedelta(days=1), "10")],
+        "unknown": [(start, None)],
+    }
+    write(engine, *((at, conn_id, balance) for conn_id, each in balances.items() for at, balance in each))
+    left = {row["smspartner_conn_id"]: row["days_left"] for row in ask(engine, "days_left")}
+    assert left == {
+        "alone": None,
+        "at_once": None,
+        "fast": Decimal(0),
+        "slow": Decimal(6_999_999_999_999_999_986),
+        "steady": None,
+    }
+
+
+def test_the_table_that_a_warehouse_team_creates_is_the_one_that_the_package_creates(engine: Engine) -> None:
+    columns = (
+        "SELECT column_name, data_type, character_maximum_length, numeric_precision, numeric_scale, is_nullable"
+        " FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY column_name"
+    )
+    made = []
+    for create in (TABLE.create, lambda engine: execute(engine, (PAGE / "create_table.sql").read_text())):
+        create(engine)
+        with engine.connect() as connection:
+            made.append(connection.exec_driver_sql(columns).all())
+        assert sa.inspect(engine).get_pk_constraint(TABLE.name)["constrained_columns"] == ["snapshot_id"]
+        execute(engine, f"DROP TABLE {TABLE.name}")
+    assert made[0] == made[1]
+    assert len(made[0]) == len(TABLE.columns)
