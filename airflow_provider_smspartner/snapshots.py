@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
+import re
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from decimal import Context, Decimal, Inexact, InvalidOperation
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 import tenacity
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql import quoted_name
-from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerResponseError
+from airflow_provider_smspartner.snapshot_types import ExactDecimal, UtcTimestamp, fitted
+from airflow_provider_smspartner.snapshot_upserts import UPSERTS, upsert_portably
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+    from datetime import datetime
+    from decimal import Decimal
 
     from sqlalchemy.engine import Connection, Dialect, Engine
     from sqlalchemy.types import TypeEngine
@@ -35,9 +35,6 @@ log = logging.getLogger(__name__)
 
 _NAMESPACE = UUID("5c1e9a0e-54f1-4c39-9a8e-0f4f6d7b2a63")
 """Of every snapshot_id. Another one would make a re-run miss its own row, so it never changes."""
-
-_ZONELESS = frozenset({"sqlite", "mysql", "mariadb"})
-"""Where a column drops the zone without converting: there the UTC itself is what is stored."""
 
 _TRANSIENT = (
     "40001",  # serialization failure
@@ -54,83 +51,23 @@ _TRANSIENT = (
 
 _CREATIONS = 5
 
-
-class _NativeNumeric(sa.Numeric[Decimal]):
-    """Leave the Decimal to the driver: SQLAlchemy makes it a float for those it does not know, such as DuckDB's."""
-
-    def bind_processor(self, dialect: Dialect) -> None: ...
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> None: ...
-
-
-class _ExactDecimal(TypeDecorator[Decimal]):
-    """NUMERIC(18, 6) that never passes through a float; text on SQLite, which has no exact number with a fraction."""
-
-    impl = _NativeNumeric(18, 6)
-    cache_ok = True
-    step, exact = Decimal("0.000001"), Context(prec=18, traps=[Inexact, InvalidOperation])
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(sa.String(20) if dialect.name == "sqlite" else _NativeNumeric(18, 6))
-
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
-        if value is None:
-            return None
-        value = value.quantize(self.step, context=self.exact)
-        return format(value, "f") if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: object, dialect: Dialect) -> Decimal | None:
-        return None if value is None else Decimal(str(value))
-
-
-class _ZonelessRead(sa.DateTime):
-    """Read a DuckDB instant as the naive UTC: its driver hands out zones only where pytz is installed."""
-
-    def column_expression(self, column: Any) -> Any:
-        return sa.func.timezone("UTC", column, type_=_UtcTimestamp())
-
-
-class _UtcTimestamp(TypeDecorator[datetime]):
-    """An instant with microseconds: aware on both sides, UTC in the table."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        kinds: dict[str, TypeEngine[Any]] = {
-            "mysql": mysql.DATETIME(fsp=6),
-            "mariadb": mysql.DATETIME(fsp=6),
-            "duckdb": _ZonelessRead(timezone=True),
-        }
-        return dialect.type_descriptor(kinds.get(dialect.name, sa.DateTime(timezone=True)))
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        instant = _fitted_instant(value)
-        return instant.replace(tzinfo=None) if dialect.name in _ZONELESS else instant
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$.]*")
 
 _COLUMNS: dict[str, TypeEngine[Any]] = {
     "snapshot_id": sa.CHAR(36),
-    "captured_at": _UtcTimestamp(),
+    "captured_at": UtcTimestamp(),
     "smspartner_conn_id": sa.String(250),
     "credit_sms": sa.BigInteger(),
     "credit_sms_low_cost": sa.BigInteger(),
     "credit_hlr": sa.BigInteger(),
     "to_send": sa.BigInteger(),
-    "balance": _ExactDecimal(),
+    "balance": ExactDecimal(),
     "currency": sa.String(3),
     "dag_id": sa.String(250),
     "task_id": sa.String(250),
     "run_id": sa.String(250),
     "map_index": sa.Integer(),
-    "logical_date": _UtcTimestamp(),
+    "logical_date": UtcTimestamp(),
     "username": sa.String(320),
 }
 _KEY = ("smspartner_conn_id", "dag_id", "task_id", "run_id", "map_index")
@@ -231,8 +168,11 @@ def snapshot_table(name: str, schema: str | None = None) -> sa.Table:
     """
     Return the definition of the table; nothing is asked of a database.
 
-    :param name: the table's name alone, quoted whatever it is: reserved words, mixed case and spaces work
-    :param schema: the schema or database it lies in, quoted too; None means where the connection points
+    :param name: the table's name alone, quoted whatever it is: reserved words, mixed case and spaces work. Where names
+        fold to upper case (Snowflake, Oracle), a plain lower-case one is written in upper case, so that SQL without
+        quotes finds the table; any other spelling is kept as it is
+    :param schema: the schema or database it lies in, quoted and folded too; on Snowflake it may be ``database.schema``.
+        None means where the connection points
     :raises SMSPartnerConfigurationError: a name is empty, or the table's holds a dot
     """
     quoted = _quoted("table", name)
@@ -253,6 +193,18 @@ def snapshot_table(name: str, schema: str | None = None) -> sa.Table:
         mysql_charset="utf8mb4",
         mariadb_charset="utf8mb4",
     )
+
+
+def folded_table(table: sa.Table, dialect: Dialect) -> sa.Table:
+    """Return the table under the name by which this dialect's database keeps it; see ``snapshot_table``."""
+    if not dialect.requires_name_normalize:
+        return table
+    return snapshot_table(_folded(table.name), None if table.schema is None else _folded(table.schema))
+
+
+def _folded(name: str) -> str:
+    # By way of str, because a quoted name's own upper() keeps its case.
+    return str.upper(name) if _PLAIN_NAME.fullmatch(name) else name
 
 
 def _quoted(what: str, name: object) -> quoted_name:
@@ -277,11 +229,12 @@ def write_snapshots(
     """
     # In the order of the key, so that two writers of the same rows queue up instead of deadlocking.
     rows = sorted({row.snapshot_id: asdict(row) for row in snapshots}.values(), key=itemgetter("snapshot_id"))
-    write = _WRITERS.get(engine.dialect.name, _write_portably)
+    table = folded_table(table, engine.dialect)
+    upsert = UPSERTS.get(engine.dialect.name, upsert_portably)
 
     def write_once() -> None:
         with engine.begin() as connection:
-            write(connection, table, rows)
+            upsert(connection, table, rows)
             _check_written(connection, table, rows)
 
     def attempt() -> None:
@@ -296,49 +249,15 @@ def write_snapshots(
         write_once()
 
     if rows:
-        _retrying(lost_races=write is _write_portably)(attempt)
+        _retrying(lost_races=upsert is upsert_portably)(attempt)
 
 
 def _fitted(column: str, value: Any) -> Any:
-    """Return the value as its column holds it, exactly; the ValueError says why it cannot, without the value."""
-    if value is None:
-        if column in _REQUIRED:
-            raise ValueError("it is missing")
-        return None
-    kind = _COLUMNS[column]
-    if isinstance(kind, _UtcTimestamp):
-        return _fitted_instant(value)
-    if isinstance(kind, _ExactDecimal):
-        return _fitted_amount(value)
-    if isinstance(kind, sa.Integer):
-        bits = 63 if isinstance(kind, sa.BigInteger) else 31
-        if not -(2**bits) <= value < 2**bits:
-            raise ValueError(f"it is not within the {bits + 1} bits of a whole number")
-    elif isinstance(kind, sa.String) and kind.length is not None:
-        if len(value) > kind.length:
-            raise ValueError(f"it is {len(value)} characters long, and at most {kind.length} fit")
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("it holds a character that databases refuse")
-    return value
-
-
-def _fitted_instant(value: datetime) -> datetime:
-    if value.utcoffset() is None:
-        raise ValueError("it has no time zone")
-    try:
-        instant = value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("in UTC it is out of range") from None
-    # A plain datetime: drivers look types up exactly, and Airflow's dates are pendulum's subclass.
-    return datetime.combine(instant.date(), instant.time(), UTC)
-
-
-def _fitted_amount(value: Decimal) -> Decimal:
-    with suppress(Inexact, InvalidOperation):
-        if value.is_finite():
-            value.quantize(_ExactDecimal.step, context=_ExactDecimal.exact)
-            return value
-    raise ValueError("only 12 digits before the decimal point and 6 behind it fit")
+    if value is not None:
+        return fitted(_COLUMNS[column], value)
+    if column in _REQUIRED:
+        raise ValueError("it is missing")
+    return None
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -428,43 +347,3 @@ def _refuse_columns(engine: Engine, table: sa.Table, names: list[str], what: str
             f"table {table.fullname!r} {what} these columns: {', '.join(names)}. "
             f"Nothing was written; alter it so that it has: {wanted}"
         )
-
-
-def _write_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    values = {name: statement.excluded[name] for name in _COLUMNS if name != "snapshot_id"}
-    connection.execute(statement.on_conflict_do_update(index_elements=["snapshot_id"], set_=values), rows)
-
-
-def _write_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
-    statement = mysql.insert(table)
-    values = {name: statement.inserted[name] for name in _COLUMNS if name != "snapshot_id"}
-    connection.execute(statement.on_duplicate_key_update(values), rows)
-
-
-def _write_portably(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
-    """
-    Update the rows that are there and insert the others, in any SQL.
-
-    Looking first keeps a re-run to its own row also where keys are not enforced. Where they are, who loses a race for a
-    key gets an IntegrityError, and finds the row at the next attempt, in a new transaction.
-    """
-    key = table.c.snapshot_id
-    there = set(connection.execute(sa.select(key).where(key.in_([row["snapshot_id"] for row in rows]))).scalars())
-    known = [row | {"known_id": row["snapshot_id"]} for row in rows if row["snapshot_id"] in there]
-    new = [row for row in rows if row["snapshot_id"] not in there]
-    if known:
-        connection.execute(sa.update(table).where(key == sa.bindparam("known_id")), known)
-    if new:
-        connection.execute(sa.insert(table), new)
-
-
-_WRITERS: dict[str, Callable[[Connection, sa.Table, list[Row]], None]] = {
-    "postgresql": _write_on_conflict,
-    "duckdb": _write_on_conflict,
-    "sqlite": _write_on_conflict,
-    "mysql": _write_on_duplicate_key,
-    "mariadb": _write_on_duplicate_key,
-}
-"""By the dialect's name; any other database is written portably."""

@@ -63,7 +63,7 @@ def sqlite_engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def portable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every database one without an upsert."""
-    monkeypatch.setattr(snapshots, "_WRITERS", {})
+    monkeypatch.setattr(snapshots, "UPSERTS", {})
 
 
 @pytest.fixture

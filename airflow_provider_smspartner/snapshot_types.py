@@ -1,0 +1,123 @@
+"""The column types of the snapshot table: exact on every database, and what fits them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+_ZONELESS = frozenset({"sqlite", "mysql", "mariadb"})
+"""Where a column drops the zone without converting: there the UTC itself is what is stored."""
+
+
+class _NativeNumeric(sa.Numeric[Decimal]):
+    """Leave the Decimal to the driver: SQLAlchemy makes it a float for those it does not know, such as DuckDB's."""
+
+    def bind_processor(self, dialect: Dialect) -> None: ...
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None: ...
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """NUMERIC(18, 6) that never passes through a float; text on SQLite, which has no exact number with a fraction."""
+
+    impl = _NativeNumeric(18, 6)
+    cache_ok = True
+    step, exact = Decimal("0.000001"), Context(prec=18, traps=[Inexact, InvalidOperation])
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(sa.String(20) if dialect.name == "sqlite" else _NativeNumeric(18, 6))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
+        if value is None:
+            return None
+        value = value.quantize(self.step, context=self.exact)
+        return format(value, "f") if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: object, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(str(value))
+
+
+class _ZonelessRead(sa.DateTime):
+    """Read a DuckDB instant as the naive UTC: its driver hands out zones only where pytz is installed."""
+
+    def column_expression(self, column: Any) -> Any:
+        return sa.func.timezone("UTC", column, type_=UtcTimestamp())
+
+
+class UtcTimestamp(TypeDecorator[datetime]):
+    """An instant with microseconds: aware on both sides, UTC in the table."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        kinds: dict[str, TypeEngine[Any]] = {
+            "mysql": mysql.DATETIME(fsp=6),
+            "mariadb": mysql.DATETIME(fsp=6),
+            "duckdb": _ZonelessRead(timezone=True),
+            # Older releases of its dialect make a DateTime one without a zone.
+            "snowflake": sa.TIMESTAMP(timezone=True),
+        }
+        return dialect.type_descriptor(kinds.get(dialect.name, sa.DateTime(timezone=True)))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        instant = _fitted_instant(value)
+        return instant.replace(tzinfo=None) if dialect.name in _ZONELESS else instant
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def fitted(kind: TypeEngine[Any], value: Any) -> Any:
+    """
+    Return the value as a column of this type holds it, exactly.
+
+    :raises ValueError: it cannot; the text says why, without the value
+    """
+    if isinstance(kind, UtcTimestamp):
+        return _fitted_instant(value)
+    if isinstance(kind, ExactDecimal):
+        return _fitted_amount(value)
+    if isinstance(kind, sa.Integer):
+        bits = 63 if isinstance(kind, sa.BigInteger) else 31
+        if not -(2**bits) <= value < 2**bits:
+            raise ValueError(f"it is not within the {bits + 1} bits of a whole number")
+    elif isinstance(kind, sa.String) and kind.length is not None:
+        if len(value) > kind.length:
+            raise ValueError(f"it is {len(value)} characters long, and at most {kind.length} fit")
+        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("it holds a character that databases refuse")
+    return value
+
+
+def _fitted_instant(value: datetime) -> datetime:
+    if value.utcoffset() is None:
+        raise ValueError("it has no time zone")
+    try:
+        instant = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it is out of range") from None
+    # A plain datetime: drivers look types up exactly, and Airflow's dates are pendulum's subclass.
+    return datetime.combine(instant.date(), instant.time(), UTC)
+
+
+def _fitted_amount(value: Decimal) -> Decimal:
+    with suppress(Inexact, InvalidOperation):
+        if value.is_finite():
+            value.quantize(ExactDecimal.step, context=ExactDecimal.exact)
+            return value
+    raise ValueError("only 12 digits before the decimal point and 6 behind it fit")

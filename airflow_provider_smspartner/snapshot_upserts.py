@@ -1,0 +1,98 @@
+"""The upsert of the snapshot table in each database's own words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ClauseElement, Executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+    Row = dict[str, Any]
+    Upsert = Callable[[Connection, sa.Table, list[Row]], None]
+
+KEY = "snapshot_id"
+
+
+def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    values = {name: statement.excluded[name] for name in _values(table)}
+    connection.execute(statement.on_conflict_do_update(index_elements=[KEY], set_=values), rows)
+
+
+def _upsert_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+    statement = mysql.insert(table)
+    values = {name: statement.inserted[name] for name in _values(table)}
+    connection.execute(statement.on_duplicate_key_update(values), rows)
+
+
+def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+    # Each value is cast, because a NULL alone would leave its column of the source without a type.
+    selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in rows]
+    source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
+    connection.execute(_Merge(table, source.subquery("source")))
+
+
+def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+    """
+    Update the rows that are there and insert the others, in any SQL.
+
+    Looking first keeps a re-run to its own row also where keys are not enforced. Where they are, who loses a race for a
+    key gets an IntegrityError, and finds the row at the next attempt, in a new transaction.
+    """
+    key = table.c[KEY]
+    there = set(connection.execute(sa.select(key).where(key.in_([row[KEY] for row in rows]))).scalars())
+    known = [row | {"known_id": row[KEY]} for row in rows if row[KEY] in there]
+    new = [row for row in rows if row[KEY] not in there]
+    if known:
+        connection.execute(sa.update(table).where(key == sa.bindparam("known_id")), known)
+    if new:
+        connection.execute(sa.insert(table), new)
+
+
+UPSERTS: dict[str, Upsert] = {
+    "postgresql": _upsert_on_conflict,
+    "duckdb": _upsert_on_conflict,
+    "sqlite": _upsert_on_conflict,
+    "mysql": _upsert_on_duplicate_key,
+    "mariadb": _upsert_on_duplicate_key,
+    # Which enforces no key: a MERGE finds the row all the same.
+    "snowflake": _upsert_by_merge,
+}
+"""By the dialect's name; any other database is written portably."""
+
+
+class _Merge(Executable, ClauseElement):
+    """The standard's MERGE, which SQLAlchemy lacks: the rows of ``source`` into ``table``, by the key."""
+
+    inherit_cache = False
+
+    def __init__(self, table: sa.Table, source: sa.FromClause) -> None:
+        self.table, self.source = table, source
+
+
+@compiles(_Merge)
+def _render_merge(merge: _Merge, compiler: SQLCompiler, **arguments: Any) -> str:
+    preparer = compiler.preparer
+    columns = {column.name: preparer.format_column(column) for column in merge.table.columns}
+    table = preparer.format_table(merge.table)
+    source = compiler.process(merge.source, asfrom=True, **arguments)
+    updates = ", ".join(f"{columns[name]} = source.{columns[name]}" for name in _values(merge.table))
+    return (
+        f"MERGE INTO {table} target USING {source} ON target.{columns[KEY]} = source.{columns[KEY]} "  # noqa: S608 - names alone
+        f"WHEN MATCHED THEN UPDATE SET {updates} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns.values())}) "
+        f"VALUES ({', '.join(f'source.{column}' for column in columns.values())})"
+    )
+
+
+def _values(table: sa.Table) -> list[str]:
+    return [column.name for column in table.columns if column.name != KEY]

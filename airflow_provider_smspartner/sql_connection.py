@@ -1,0 +1,127 @@
+"""From an Airflow connection id to a SQLAlchemy engine, or to the word on what is missing for one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowOptionalProviderFeatureException,
+    BaseHook,
+)
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+_PACKAGES = {
+    "duckdb": "apache-airflow-providers-duckdb duckdb-engine",
+    "gcpbigquery": "apache-airflow-providers-google sqlalchemy-bigquery",
+    "mssql": "apache-airflow-providers-microsoft-mssql",
+    "mysql": "apache-airflow-providers-mysql",
+    "oracle": "apache-airflow-providers-oracle",
+    "postgres": "apache-airflow-providers-postgres",
+    "redshift": "apache-airflow-providers-amazon sqlalchemy-redshift",
+    "snowflake": "apache-airflow-providers-snowflake snowflake-sqlalchemy",
+    "sqlite": "apache-airflow-providers-sqlite",
+    "trino": "apache-airflow-providers-trino 'trino[sqlalchemy]'",
+}
+"""By connection type: its provider, and what an engine needs that the provider does not bring."""
+
+_DRIVERS = {
+    "MySQLdb": "mysqlclient",
+    "mysql": "mysql-connector-python",
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+}
+"""By the module's name, where the package has another."""
+
+
+_FILES = frozenset({"sqlite", "duckdb"})
+
+
+def make_engine(sql_conn_id: str) -> Engine:
+    """
+    Return an engine for the database of an Airflow connection; nothing is asked of the database yet.
+
+    SQLAlchemy's errors and logs show no values of it. Whoever asks for the engine disposes of it.
+
+    :param sql_conn_id: the Airflow connection, of any type whose hook is a ``DbApiHook`` with a SQLAlchemy engine
+    :raises SMSPartnerConfigurationError: there is no such connection, or something is missing for its engine: the text
+        names the package to install
+    """
+    hook, conn_type = _resolve(sql_conn_id)
+    try:
+        engine: Engine = hook.get_sqlalchemy_engine(**_engine_arguments(hook, conn_type))
+    except NoSuchModuleError:
+        told = f"SQLAlchemy has no dialect for it: {_advice(conn_type)}"
+    except ImportError as error:
+        told = _missing(error, conn_type)
+    except AirflowOptionalProviderFeatureException:
+        told = f"its provider lacks an optional package: {_advice(conn_type)}"
+    except NotImplementedError:
+        told = f"{type(hook).__name__} makes no SQLAlchemy engine: name the connection of another database"
+    except (SQLAlchemyError, ValueError, TypeError) as error:
+        told = f"its fields and extras make no database URL ({type(error).__name__}): check each of them"
+    else:
+        if engine.dialect.name not in _FILES or engine.url.database not in {None, "", ":memory:"}:
+            # As an attribute, because not every hook takes SQLAlchemy's arguments.
+            engine.hide_parameters = True
+            return engine
+        told = "its database is in memory, and would be gone with the task: give the path of a file as its host"
+    # Outside of the except: a foreign text may hold the URL, with its password, and must not be chained.
+    raise _error(sql_conn_id, told)
+
+
+def _resolve(sql_conn_id: str) -> tuple[DbApiHook, str]:
+    conn_type = ""
+    try:
+        connection = BaseHook.get_connection(sql_conn_id)
+        conn_type = connection.conn_type or ""
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
+    except AirflowNotFoundException:
+        told = "there is no such connection: create it, or name another in sql_conn_id"
+    except ImportError as error:
+        told = _missing(error, conn_type)
+    except AirflowException as error:
+        if not str(error).startswith("Unknown hook type"):
+            raise
+        told = f"no installed provider serves its type, {conn_type!r}: {_advice(conn_type)}"
+    else:
+        if isinstance(hook, DbApiHook):
+            return hook, conn_type
+        told = f"{type(hook).__name__} is no SQL hook: name the connection of a database in sql_conn_id"
+    raise _error(sql_conn_id, told)
+
+
+def _engine_arguments(hook: DbApiHook, conn_type: str) -> dict[str, Any]:
+    """Return what the hook's own connections obey and its engine forgets: TLS above all, which must not go missing."""
+    options: dict[str, Any] = {}
+    ignored = getattr(hook, "ignored_extra_options", None)
+    if ignored is not None:  # PostgresHook's: all others are libpq's
+        options = {name: value for name, value in hook.connection_extra.items() if name not in ignored}
+    elif conn_type == "mysql" and "ssl" in hook.connection_extra:
+        ssl = hook.connection_extra["ssl"]
+        options = {"ssl": json.loads(ssl) if isinstance(ssl, str) else ssl}
+    return {"engine_kwargs": {"connect_args": options}} if options else {}
+
+
+def _missing(error: ImportError, conn_type: str) -> str:
+    module = (error.name or "its driver").partition(".")[0]
+    advice = f"pip install {_DRIVERS[module]}" if module in _DRIVERS else _advice(conn_type)
+    return f"{module} cannot be imported: {advice}"
+
+
+def _advice(conn_type: str) -> str:
+    if conn_type in _PACKAGES:
+        return f"pip install {_PACKAGES[conn_type]}"
+    return "install that database's Airflow provider, and what SQLAlchemy needs for it"
+
+
+def _error(sql_conn_id: str, told: str) -> SMSPartnerConfigurationError:
+    return SMSPartnerConfigurationError(f"SQL connection {sql_conn_id!r}: {told}")

@@ -1,0 +1,232 @@
+"""From a connection id to an engine, through the hooks that Airflow's providers bring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from airflow.providers.common.compat.sdk import AirflowException, AirflowOptionalProviderFeatureException
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from sqlalchemy.engine import Engine
+
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.sql_connection import make_engine
+
+SECRET = "p@ss/w0rd:%"
+
+Connection = Callable[..., str]
+
+
+@pytest.fixture
+def warehouse(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """Make the connection 'warehouse' of the given fields; return its id."""
+
+    def warehouse(**fields: Any) -> str:
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
+        return "warehouse"
+
+    return warehouse
+
+
+@pytest.fixture
+def engine_of(warehouse: Connection) -> Iterator[Callable[..., Engine]]:
+    engines: list[Engine] = []
+
+    def engine_of(**fields: Any) -> Engine:
+        engines.append(make_engine(warehouse(**fields)))
+        return engines[-1]
+
+    yield engine_of
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
+    """Have every connection served by a hook of the test's own."""
+
+    def serve(hook_class: type) -> None:
+        monkeypatch.setattr("airflow.sdk.Connection.get_hook", lambda self: hook_class(self.conn_id))
+
+    return serve
+
+
+class WarehouseHook(DbApiHook):
+    conn_name_attr = "warehouse_conn_id"
+
+
+def connect_arguments(engine: Engine) -> dict[str, Any]:
+    """Return what the driver would be called with."""
+    given: dict[str, Any] = {}
+
+    class EnoughError(Exception):
+        pass
+
+    @sa.event.listens_for(engine, "do_connect")
+    def do_connect(dialect: object, record: object, arguments: object, keywords: dict[str, Any]) -> None:
+        given.update(keywords)
+        raise EnoughError
+
+    with pytest.raises(EnoughError):
+        engine.connect()
+    return given
+
+
+def told_of(conn_id: str) -> str:
+    with pytest.raises(SMSPartnerConfigurationError) as caught:
+        make_engine(conn_id)
+    assert SECRET not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("conn_type", ["sqlite", "duckdb"])
+def test_a_file_is_written_and_no_error_or_log_shows_a_row(
+    engine_of: Callable[..., Engine], tmp_path: Path, conn_type: str
+) -> None:
+    engine = engine_of(conn_type=conn_type, host=f"{tmp_path}/credits.db")
+    assert engine.dialect.name == conn_type
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE credits (username VARCHAR(10) CHECK (length(username) > 9))"))
+    with pytest.raises(sa.exc.DBAPIError) as caught, engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO credits VALUES (:name)"), {"name": "anna"})
+    assert "anna" not in str(caught.value)
+    assert "parameters hidden" in str(caught.value)
+
+
+@pytest.mark.parametrize("conn_type", ["sqlite", "duckdb"])
+def test_a_database_in_memory_is_refused(warehouse: Connection, conn_type: str) -> None:
+    assert "is in memory" in told_of(warehouse(conn_type=conn_type))
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_what_is_meant_for_libpq_reaches_the_driver(engine_of: Callable[..., Engine], driver: str) -> None:
+    libpq = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "options": "-csearch_path=a", "connect_timeout": 3}
+    airflows = {"cursor": "dictcursor", "iam": False, "sqlalchemy_scheme": f"postgresql+{driver}"}
+    engine = engine_of(conn_type="postgres", host="db", login="anna", password=SECRET, extra=libpq | airflows)
+    assert engine.dialect.driver == driver
+    given = connect_arguments(engine)
+    assert given.items() >= libpq.items()
+    assert given["password"] == SECRET
+    assert not given.keys() & airflows.keys()
+
+
+@pytest.mark.parametrize("ssl", [{"ca": "/ca.pem"}, '{"ca": "/ca.pem"}'])
+def test_the_tls_of_a_mysql_connection_reaches_the_driver(
+    engine_of: Callable[..., Engine], serve: Callable[[type], None], ssl: object
+) -> None:
+    class MySqlHook(WarehouseHook):
+        def get_uri(self) -> str:
+            return "mysql+pymysql://anna@db/credits?ssl=%7B%27ca%27%3A+%27%2Fca.pem%27%7D"
+
+    serve(MySqlHook)
+    engine = engine_of(conn_type="mysql", host="db", extra={"ssl": ssl})
+    assert connect_arguments(engine)["ssl"] == {"ca": "/ca.pem"}
+
+
+def test_a_connection_that_is_not_there_is_named() -> None:
+    assert told_of("nowhere").startswith("SQL connection 'nowhere': there is no such connection")
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "module", "package"),
+    [
+        ("gcpbigquery", "google", "apache-airflow-providers-google sqlalchemy-bigquery"),
+        ("mssql", "microsoft", "apache-airflow-providers-microsoft-mssql"),
+        ("mysql", "mysql", "apache-airflow-providers-mysql"),
+        ("oracle", "oracle", "apache-airflow-providers-oracle"),
+        ("redshift", "amazon", "apache-airflow-providers-amazon sqlalchemy-redshift"),
+        ("snowflake", "snowflake", "apache-airflow-providers-snowflake"),
+        ("trino", "trino", "apache-airflow-providers-trino"),
+    ],
+)
+def test_a_type_without_its_provider_is_told_what_to_install(
+    warehouse: Connection, conn_type: str, module: str, package: str
+) -> None:
+    if find_spec(f"airflow.providers.{module}"):
+        pytest.skip("its provider is installed")
+    told = told_of(warehouse(conn_type=conn_type, password=SECRET))
+    assert f"no installed provider serves its type, '{conn_type}': pip install {package}" in told
+
+
+def test_a_type_that_nobody_knows_is_named(warehouse: Connection) -> None:
+    assert "no installed provider serves its type, 'exotic': install that" in told_of(warehouse(conn_type="exotic"))
+
+
+def test_a_hook_that_is_no_sql_hook_is_named(warehouse: Connection) -> None:
+    assert "SMSPartnerHook is no SQL hook" in told_of(warehouse(conn_type="smspartner", password=SECRET))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "told"),
+    [
+        ("postgresql+pg8000", "pg8000 cannot be imported: pip install apache-airflow-providers-postgres"),
+        ("postgresql+nonesuch", "SQLAlchemy has no dialect for it: pip install apache-airflow-providers-postgres"),
+        ("mysql", "its fields and extras make no database URL (ValueError)"),
+    ],
+)
+def test_a_driver_or_dialect_that_is_missing_is_named(warehouse: Connection, scheme: str, told: str) -> None:
+    conn_id = warehouse(conn_type="postgres", host="db", password=SECRET, extra={"sqlalchemy_scheme": scheme})
+    assert f"SQL connection 'warehouse': {told}" in told_of(conn_id)
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "error", "told"),
+    [
+        ("mysql", ModuleNotFoundError(SECRET, name="MySQLdb"), "MySQLdb cannot be imported: pip install mysqlclient"),
+        ("mysql", ImportError(SECRET, name="MySQLdb._mysql"), "MySQLdb cannot be imported: pip install mysqlclient"),
+        ("postgres", ImportError(SECRET, name="psycopg2"), "pip install psycopg2-binary"),
+        ("exotic", ImportError(SECRET), "its driver cannot be imported: install that database's Airflow provider"),
+        ("duckdb", sa.exc.NoSuchModuleError(SECRET), "pip install apache-airflow-providers-duckdb duckdb-engine"),
+        ("oracle", AirflowOptionalProviderFeatureException(SECRET), "pip install apache-airflow-providers-oracle"),
+        ("exotic", NotImplementedError(SECRET), "WithoutEngineHook makes no SQLAlchemy engine"),
+        ("exotic", sa.exc.ArgumentError(SECRET), "make no database URL (ArgumentError)"),
+    ],
+)
+def test_whatever_keeps_a_hook_from_an_engine_is_told_without_its_text(
+    warehouse: Connection, serve: Callable[[type], None], conn_type: str, error: Exception, told: str
+) -> None:
+    class WithoutEngineHook(WarehouseHook):
+        def get_sqlalchemy_engine(self, engine_kwargs: object = None) -> Engine:
+            raise error
+
+    serve(WithoutEngineHook)
+    assert told in told_of(warehouse(conn_type=conn_type))
+
+
+def test_a_url_that_cannot_be_read_is_not_shown(warehouse: Connection, serve: Callable[[type], None]) -> None:
+    class OddHook(WarehouseHook):
+        def get_uri(self) -> str:
+            return f"no url: {SECRET}"
+
+    serve(OddHook)
+    assert "make no database URL" in told_of(warehouse(conn_type="exotic"))
+
+
+def test_a_hook_that_cannot_be_imported_is_told_what_to_install(
+    warehouse: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get_hook(self: object) -> None:
+        raise ModuleNotFoundError(SECRET, name="duckdb")
+
+    monkeypatch.setattr("airflow.sdk.Connection.get_hook", get_hook)
+    assert "duckdb cannot be imported: pip install apache-airflow-providers-duckdb" in told_of(
+        warehouse(conn_type="duckdb")
+    )
+
+
+def test_what_a_provider_itself_says_of_its_connection_is_left_as_it_is(
+    warehouse: Connection, serve: Callable[[type], None]
+) -> None:
+    class StrictHook(WarehouseHook):
+        def __init__(self, conn_id: str) -> None:
+            raise AirflowException("host and schema cannot both be set")
+
+    serve(StrictHook)
+    with pytest.raises(AirflowException, match="cannot both be set"):
+        make_engine(warehouse(conn_type="exotic"))
