@@ -61,6 +61,12 @@ class SMSPartnerHook(BaseHook):
         with self._naming_the_connection():
             return self._session
 
+    @property
+    def base_url(self) -> str:
+        """The base URL that the connection names, up to and with ``/v1``: no secret."""
+        with self._naming_the_connection():
+            return self._settings.base_url
+
     def get_account(self) -> Account:
         """
         Ask for the account: one ``GET /v1/me``, tried again on what time may heal, as the connection allows.

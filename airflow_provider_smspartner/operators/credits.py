@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
@@ -16,9 +16,13 @@ from airflow_provider_smspartner.exceptions import (
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-    from sqlalchemy.engine import Engine
+    from airflow.providers.openlineage.extractors import (  # type: ignore[import-not-found, unused-ignore]
+        OperatorLineage,
+    )
 
     from airflow_provider_smspartner.account import Account
+    from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+    from airflow_provider_smspartner.lineage import SnapshotLineage
     from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef
 
 
@@ -30,6 +34,10 @@ class CreditsToSqlOperator(BaseOperator):
     ISO 8601, UTC.
 
     An account that fails costs the others nothing: what was read is written, then the task fails and names the rest.
+
+    The event of an asset among its ``outlets`` carries the figures as ``extra["snapshots"]``: per account the conn id,
+    the counts, the balance as an exact string, its currency and ``captured_at``. A task that fails emits no event,
+    though the rows of the accounts that were read are in the table; the retry that succeeds tells of all of them.
 
     :param sql_conn_id: the Airflow connection of the database, of any type whose hook has a SQLAlchemy engine
         (templated)
@@ -65,6 +73,7 @@ class CreditsToSqlOperator(BaseOperator):
         self.create_table = create_table
         self.store_username = store_username
         self.max_concurrency = max_concurrency
+        self._lineage: SnapshotLineage | None = None
         if max_concurrency < 1:
             raise ValueError(f"max_concurrency is {max_concurrency!r}: use 1 or more")
 
@@ -75,32 +84,45 @@ class CreditsToSqlOperator(BaseOperator):
         :raises SMSPartnerConfigurationError: a connection or the table is not as it must be
         :raises SMSPartnerError: what else kept an account from being read; its row is not written
         """
+        from airflow_provider_smspartner.lineage import add_figures_to_events, report_lineage
         from airflow_provider_smspartner.snapshots import snapshot_table, write_snapshots
+        from airflow_provider_smspartner.sql_connection import make_engine
 
         table = snapshot_table(self.table, self.schema)
-        snapshots, errors = self._take_snapshots(_origin(context))
+        hooks = self._hooks()
+        snapshots, errors = self._take_snapshots(hooks, _origin(context))
         if snapshots:
-            engine = self._engine()
+            engine = make_engine(self.sql_conn_id)
             try:
                 write_snapshots(engine, table, snapshots, create_table=self.create_table)
             finally:
                 engine.dispose()
             self.log.info("%d row(s) written to %r over %r", len(snapshots), table.fullname, self.sql_conn_id)
+            read = [hooks[snapshot.smspartner_conn_id] for snapshot in snapshots]
+            self._lineage = report_lineage(read, engine, table, self.sql_conn_id)
         if errors:
             raise _one_error(errors, len(snapshots))
+        add_figures_to_events(context, self.outlets, snapshots)
         return [snapshot.as_xcom() for snapshot in snapshots]
 
-    def _take_snapshots(self, origin: TaskInstanceRef) -> tuple[list[Snapshot], list[SMSPartnerError]]:
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any] | None:
+        """Return what was read and written for OpenLineage, which asks this of a task that failed, too."""
+        from airflow_provider_smspartner.lineage import openlineage_facets
+
+        return openlineage_facets(self._lineage)
+
+    def _take_snapshots(
+        self, hooks: dict[str, SMSPartnerHook], origin: TaskInstanceRef
+    ) -> tuple[list[Snapshot], list[SMSPartnerError]]:
         """Read the accounts side by side; return the snapshots, and what kept the other accounts from theirs."""
         from airflow_provider_smspartner.snapshots import Snapshot
 
-        conn_ids = self._conn_ids()
         snapshots: dict[str, Snapshot] = {}
         errors: list[SMSPartnerError] = []
         with ThreadPoolExecutor(self.max_concurrency) as readers:
-            pending = {_start_reading(readers, conn_id): conn_id for conn_id in conn_ids}
+            pending = {_start_reading(readers, hook): conn_id for conn_id, hook in hooks.items()}
             for done, reading in enumerate(as_completed(pending), start=1):
-                conn_id, so_far = pending[reading], f"{done} of {len(conn_ids)}"
+                conn_id, so_far = pending[reading], f"{done} of {len(hooks)}"
                 try:
                     account = reading.result()
                     snapshots[conn_id] = Snapshot.of(account, conn_id, origin, store_username=self.store_username)
@@ -108,40 +130,22 @@ class CreditsToSqlOperator(BaseOperator):
                 except SMSPartnerError as error:
                     self.log.warning("%s: %s", so_far, error)
                     errors.append(error)
-        return [snapshots[conn_id] for conn_id in conn_ids if conn_id in snapshots], errors
+        return [snapshots[conn_id] for conn_id in hooks if conn_id in snapshots], errors
 
-    def _conn_ids(self) -> list[str]:
+    def _hooks(self) -> dict[str, SMSPartnerHook]:
+        from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
         given = self.smspartner_conn_id
         conn_ids = [given] if isinstance(given, str) else list(given)
         if not conn_ids or len(set(conn_ids)) != len(conn_ids):
             raise SMSPartnerConfigurationError(
                 f"smspartner_conn_id is {conn_ids!r}: name at least one connection, and each one once"
             )
-        return conn_ids
-
-    def _engine(self) -> Engine:
-        from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-        try:
-            hook = BaseHook.get_connection(self.sql_conn_id).get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
-        except AirflowNotFoundException:
-            hook, told = None, "there is no such connection: create it, or name another in sql_conn_id"
-        except AirflowException:
-            hook, told = None, "no installed provider serves its type: install that database's Airflow provider"
-        else:
-            told = f"{type(hook).__name__} is no SQL hook: name the connection of a database in sql_conn_id"
-        if not isinstance(hook, DbApiHook):
-            raise SMSPartnerConfigurationError(f"SQL connection {self.sql_conn_id!r}: {told}")
-        # Without this an error's text, and so the log, would show the rows.
-        engine: Engine = hook.get_sqlalchemy_engine(engine_kwargs={"hide_parameters": True})
-        return engine
+        return {conn_id: SMSPartnerHook(conn_id) for conn_id in conn_ids}
 
 
-def _start_reading(readers: ThreadPoolExecutor, conn_id: str) -> Future[Account]:
+def _start_reading(readers: ThreadPoolExecutor, hook: SMSPartnerHook) -> Future[Account]:
     """Look the connection up in this thread, as only Airflow's newest versions can do that in another; ask in one."""
-    from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-
-    hook = SMSPartnerHook(conn_id)
     try:
         hook.get_conn()
     except SMSPartnerError as error:
