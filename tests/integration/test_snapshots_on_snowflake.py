@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ from airflow_provider_smspartner.snapshots import (
     snapshot_table,
     write_snapshots,
 )
+
+if find_spec("fakesnow") is None and "TEST_SNOWFLAKE" not in os.environ:
+    pytest.skip("fakesnow has an environment of its own: make snowflake", allow_module_level=True)
 
 SNAPSHOT = Snapshot.of(
     Account(User(None, None, None), Credits(5, 6, 7, 0, Decimal("10225.119"), "EUR"), datetime(2026, 7, 1, tzinfo=UTC)),
