@@ -5,8 +5,10 @@ BIN := .venv/bin
 # Every version and hash is pinned already: what pip would warn of here is noise.
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 READY := .venv/.ready
+SYSTEM := .venv-system
+SNOWFLAKE := .venv-snowflake
 
-.PHONY: help demo test check constraints clean
+.PHONY: help demo test check snowflake system constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,8 +16,9 @@ help:
 demo: $(READY) ## real Airflow holds a campaign until there is credit for it, and keeps the history in a table
 	@$(BIN)/python demo.py
 
-test: $(READY) ## the whole test suite
-	@$(BIN)/python -m pytest -q
+# Workers of their own: most of a test of a task is waiting.
+test: $(READY) ## unit tests, and integration tests with real databases
+	@$(BIN)/python -m pytest -q -rs --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/ruff check
@@ -26,13 +29,27 @@ check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/twine --no-color check --strict dist/*
 	@$(BIN)/python -m pytest -q tests/packaging
 
+snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in for Snowflake
+	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
+
+system: $(SYSTEM)/.ready ## the wheel on a real Airflow: 55 gates, two watchers, the triggerer killed meanwhile (4 minutes)
+	@rm -rf $(SYSTEM)/dist
+	@$(BIN)/python -m build --wheel --no-isolation -qq --outdir $(SYSTEM)/dist
+	@$(BIN)/uv pip install --quiet --python $(SYSTEM)/bin/python --compile-bytecode --constraints constraints.txt \
+		--reinstall-package airflow-provider-smspartner $(SYSTEM)/dist/*.whl
+	@$(BIN)/python -m pytest -q tests/system
+
 # No configuration: one machine's package index must not decide what everybody installs.
 constraints: $(READY) ## the newest versions that pyproject.toml allows, into constraints.txt
 	@$(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--group dev --annotation-style line --custom-compile-command "make constraints" -o constraints.txt pyproject.toml
+		--annotation-style line --custom-compile-command "make constraints" pyproject.toml \
+		--group dev -o constraints.txt
+	@$(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--annotation-style line --custom-compile-command "make constraints" pyproject.toml \
+		--group snowflake -o constraints-snowflake.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
 $(READY): constraints.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
@@ -43,4 +60,16 @@ $(READY): constraints.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt || { \
 		echo "uv could not: trying pip, which takes a minute longer."; $(PIP) install --require-hashes -r constraints.txt; }
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Empty: it gets what the wheel asks for, and no development tool that could stand in for what it forgets.
+$(SYSTEM)/.ready: $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SYSTEM)
+	@touch $@
+
+$(SNOWFLAKE)/.ready: $(READY) constraints-snowflake.txt
+	@echo "Setting up $(SNOWFLAKE) (once)..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SNOWFLAKE)
+	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --require-hashes -r constraints-snowflake.txt
+	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
