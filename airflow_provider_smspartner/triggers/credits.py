@@ -76,6 +76,7 @@ class CreditsTrigger(BaseEventTrigger):
         self.once = once
         self._rearmed = _rearmed(self.requirement, direction, self.rearm_margin)
         self._has_fired: bool | None = None
+        self._remembered: bool | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, JSON-simple and without a secret."""
@@ -122,8 +123,7 @@ class CreditsTrigger(BaseEventTrigger):
                     return
             elif isinstance(reading, Account) and await self._crosses(reading.credits):
                 yield _event(self._crossing(reading))
-                # Only now: a triggerer that dies in between fires again, rather than never.
-                await self._remember(has_fired=True)
+                self._has_fired = True
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same with a poll of its own: before Airflow 3.3, and where a DAG is tested."""
@@ -157,9 +157,13 @@ class CreditsTrigger(BaseEventTrigger):
         if available is None:
             return False
         if self._has_fired is None:
-            self._has_fired = await self._recall()
+            self._has_fired = self._remembered = await self._recall()
         if self._has_fired and self._is_back(available):
-            await self._remember(has_fired=False)
+            self._has_fired = False
+        if self._has_fired is not self._remembered:
+            # A reading after the event, so that Airflow has stored that by now: a triggerer that dies in between fires
+            # again, rather than never.
+            await self._remember(self._has_fired)
         is_across = self.requirement.is_met_by(credits) is (self.direction == "at_least")
         return is_across and not self._has_fired
 
@@ -177,8 +181,8 @@ class CreditsTrigger(BaseEventTrigger):
             self.log.warning("What was fired for last could not be looked up (%s)", type(exc).__name__)
             return False
 
-    async def _remember(self, *, has_fired: bool) -> None:
-        self._has_fired = has_fired
+    async def _remember(self, has_fired: bool) -> None:
+        self._remembered = has_fired
         store = getattr(self, "asset_state_store", None)
         if store is None:
             return

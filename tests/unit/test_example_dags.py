@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -166,3 +167,10 @@ def test_the_mapped_example_fails_for_the_one_account_that_is_refused(
         ("smspartner_paris", "1.000000", 0),
         ("smspartner_nantes", "3.000000", 2),
     ]
+
+
+def test_the_dag_in_the_readme_is_one() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert set(names["dag"].task_ids) == {"enough_credit", "snapshot"}

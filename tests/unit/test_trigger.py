@@ -223,10 +223,16 @@ async def fired_after_restart(memory: Memory | None, readings: list[int]) -> lis
 
 async def test_with_airflow_s_memory_a_restarted_watcher_does_not_fire_again_for_the_same_crossing() -> None:
     memory = Memory()
-    assert await fired_after_restart(memory, [49]) == [49]
+    assert await fired_after_restart(memory, [49, 48]) == [49]
     assert await fired_after_restart(memory, [48, 47]) == []
     assert await fired_after_restart(memory, [51]) == []
     assert await fired_after_restart(memory, [46]) == [46]
+
+
+async def test_a_watcher_is_remembered_to_have_fired_only_once_airflow_has_had_time_to_store_the_event() -> None:
+    memory = Memory()
+    assert await fired_after_restart(memory, [49]) == [49]
+    assert await fired_after_restart(memory, [48]) == [48]
 
 
 @pytest.mark.parametrize("memory", [None, Memory(broken=True)], ids=["none", "broken"])
@@ -240,7 +246,7 @@ async def test_two_thresholds_of_one_asset_are_remembered_apart() -> None:
     for minimum in (50, 20):
         watcher = CreditsTrigger(min_credits=minimum, direction="below")
         watcher.asset_state_store = memory
-        await fired(watcher, [10])
+        await fired(watcher, [10, 10])
     assert len(memory.values) == 2
 
 
