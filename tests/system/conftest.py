@@ -146,6 +146,7 @@ class Airflow:
         return {
             "PATH": f"{BIN}{os.pathsep}{os.defpath}",
             "HOME": str(self.home),
+            "TMPDIR": str(self.home),
             "NO_PROXY": "127.0.0.1",
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__BASE_URL": url,
@@ -222,7 +223,7 @@ def _sandbox(balance: str, *conn_ids: str) -> SMSPartnerSandbox:
 
 @pytest.fixture(scope="session")
 def keys() -> dict[str, str]:
-    """Return the API key of each Airflow connection. All begin with the same letters, which no spelling changes."""
+    """Return the API key of each Airflow connection."""
     return KEYS
 
 
