@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import aclosing
 from decimal import Decimal
@@ -25,6 +26,9 @@ Direction = Literal["at_least", "below"]
 
 SHORTEST_INTERVAL = 1.0
 """Seconds between two polls, whatever a DAG author writes: a shared account is not to be hammered."""
+
+STORED_BY_THEN = 5.0
+"""Seconds after which Airflow surely has an event in its database; it stores them about once a second."""
 
 LONGEST_PAUSE = 900.0
 """Seconds that a server's ``Retry-After`` can hold up the next poll."""
@@ -77,6 +81,7 @@ class CreditsTrigger(BaseEventTrigger):
         self._rearmed = _rearmed(self.requirement, direction, self.rearm_margin)
         self._has_fired: bool | None = None
         self._remembered: bool | None = None
+        self._fired_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, JSON-simple and without a secret."""
@@ -123,7 +128,7 @@ class CreditsTrigger(BaseEventTrigger):
                     return
             elif isinstance(reading, Account) and await self._crosses(reading.credits):
                 yield _event(self._crossing(reading))
-                self._has_fired = True
+                self._has_fired, self._fired_at = True, time.monotonic()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same with a poll of its own: before Airflow 3.3, and where a DAG is tested."""
@@ -160,9 +165,9 @@ class CreditsTrigger(BaseEventTrigger):
             self._has_fired = self._remembered = await self._recall()
         if self._has_fired and self._is_back(available):
             self._has_fired = False
-        if self._has_fired is not self._remembered:
-            # A reading after the event, so that Airflow has stored that by now: a triggerer that dies in between fires
-            # again, rather than never.
+        is_stored = not self._has_fired or time.monotonic() - self._fired_at >= STORED_BY_THEN
+        # Not before: a triggerer that dies in between is to fire again, rather than never.
+        if self._has_fired is not self._remembered and is_stored:
             await self._remember(self._has_fired)
         is_across = self.requirement.is_met_by(credits) is (self.direction == "at_least")
         return is_across and not self._has_fired
