@@ -21,6 +21,9 @@ class SMSPartnerError(AirflowException):
     retryable: bool = True
     """Whether time may heal it. Where it may not, the class is an ``AirflowFailException`` too: no task retries."""
 
+    retry_after: float | None = None
+    """Seconds that the server asked to wait, which only an ``SMSPartnerUnavailableError`` can tell."""
+
     conn_id: str | None = None
     """The Airflow connection it happened on. The hook fills it in: the protocol knows of no connections."""
 
@@ -57,13 +60,7 @@ class SMSPartnerAccessError(SMSPartnerError, AirflowFailException):
 
 
 class SMSPartnerUnavailableError(SMSPartnerError):
-    """
-    Raise when no answer came, or one that says to come back later: a broken connection, a time-out, 408, 425, 429, 5xx.
-
-    ``retry_after`` holds the seconds that the server asked to wait, or None.
-    """
-
-    retry_after: float | None = None
+    """Raise when no answer came, or one that says to come back later: broken off, timed out, 408, 425, 429, 5xx."""
 
 
 class SMSPartnerResponseError(SMSPartnerError):

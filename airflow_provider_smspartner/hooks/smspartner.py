@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
@@ -209,17 +209,17 @@ def _lookup_error(exc: Exception) -> SMSPartnerError:
     return SMSPartnerUnavailableError(f"Airflow could not look it up ({type(exc).__name__}); it may pass by itself")
 
 
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+def _error(state: RetryCallState) -> SMSPartnerError:
+    """Return what the try failed with that is not the last one: only our errors get another."""
+    return cast("SMSPartnerError", state.outcome and state.outcome.exception())
 
 
 def _may_heal_soon(error: BaseException) -> bool:
-    asked_to_wait = getattr(error, "retry_after", None) or 0
-    return isinstance(error, SMSPartnerError) and error.retryable and asked_to_wait <= LONGEST_WAIT
+    return isinstance(error, SMSPartnerError) and error.retryable and (error.retry_after or 0) <= LONGEST_WAIT
 
 
 def _seconds_before_next_try(state: RetryCallState) -> float:
     from tenacity import wait_exponential, wait_random
 
     backoff = wait_exponential(multiplier=0.5, max=10) + wait_random(0, 0.5)
-    return max(backoff(state), getattr(_error(state), "retry_after", None) or 0)
+    return max(backoff(state), _error(state).retry_after or 0)

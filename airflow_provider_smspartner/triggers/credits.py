@@ -233,5 +233,4 @@ def _pause(reading: Reading, failures: int, interval: float) -> float:
     if isinstance(reading, Account) or not reading.retryable:
         return interval
     backoff: float = 5.0 * 2 ** min(failures - 1, 10) * random.uniform(0.75, 1.25)  # noqa: S311  # spreads, hides nothing
-    asked_to_wait: float = getattr(reading, "retry_after", None) or 0
-    return max(min(backoff, interval), min(asked_to_wait, LONGEST_PAUSE))
+    return max(min(backoff, interval), min(reading.retry_after or 0, LONGEST_PAUSE))
