@@ -7,11 +7,12 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 READY := .venv/.ready
 SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
+CLUSTER := .venv-cluster
 
-.PHONY: help demo test check snowflake system constraints clean
+.PHONY: help demo test check snowflake system system-kills system-celery constraints clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## real Airflow holds a campaign until there is credit for it, and keeps the history in a table
 	@$(BIN)/python demo.py
@@ -32,33 +33,47 @@ check: $(READY) ## lint, types, and what a release would hold
 snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in for Snowflake
 	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
 
+# As a user gets it: from the wheel, which a repository on the path would stand in for.
+define install_wheel
+	@rm -rf $(1)/dist
+	@$(BIN)/python -m build --wheel --no-isolation -qq --outdir $(1)/dist
+	@$(BIN)/uv pip install --quiet --python $(1)/bin/python --compile-bytecode --constraints $(2) \
+		--reinstall-package airflow-provider-smspartner $(1)/dist/*.whl
+endef
+
 system: $(SYSTEM)/.ready ## the wheel on a real Airflow: 55 gates, two watchers, the triggerer killed meanwhile (4 minutes)
-	@rm -rf $(SYSTEM)/dist
-	@$(BIN)/python -m build --wheel --no-isolation -qq --outdir $(SYSTEM)/dist
-	@$(BIN)/uv pip install --quiet --python $(SYSTEM)/bin/python --compile-bytecode --constraints constraints.txt \
-		--reinstall-package airflow-provider-smspartner $(SYSTEM)/dist/*.whl
-	@$(BIN)/python -m pytest -q tests/system
+	$(call install_wheel,$(SYSTEM),constraints/dev.txt)
+	@$(BIN)/python -m pytest -q tests/system/one_machine
+
+system-kills: $(CLUSTER)/.ready ## the same on PostgreSQL, while one part after the other is killed
+	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
+	@$(BIN)/python -m pytest -q tests/system/kills
+
+system-celery: $(CLUSTER)/.ready ## the same on Celery, Redis and PostgreSQL, with two workers
+	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
+	@$(BIN)/python -m pytest -q tests/system/celery
 
 # No configuration: one machine's package index must not decide what everybody installs.
-constraints: $(READY) ## the newest versions that pyproject.toml allows, into constraints.txt
-	@$(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--annotation-style line --custom-compile-command "make constraints" pyproject.toml \
-		--group dev -o constraints.txt
-	@$(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--annotation-style line --custom-compile-command "make constraints" pyproject.toml \
-		--group snowflake -o constraints-snowflake.txt
+COMPILE := $(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--annotation-style line --custom-compile-command "make constraints"
+
+constraints: $(READY) ## the newest versions that pyproject.toml allows, into constraints/
+	@$(COMPILE) pyproject.toml --group dev -o constraints/dev.txt
+	@$(COMPILE) pyproject.toml --group snowflake -o constraints/snowflake.txt
+	@$(COMPILE) pyproject.toml --group cluster -c constraints/dev.txt -o constraints/cluster.txt
+	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
-$(READY): constraints.txt pyproject.toml airflow_provider_smspartner/__init__.py
+$(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
 		echo "This needs Python 3.11 to 3.14: install one, or name it: make PYTHON=..." >&2; exit 1; }
 	@echo "Setting up .venv (once)..."
 	@"$(PYTHON)" -m venv --clear .venv
-	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt | $(PIP) install --require-hashes -r /dev/stdin
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt || { \
-		echo "uv could not: trying pip, which takes a minute longer."; $(PIP) install --require-hashes -r constraints.txt; }
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints/dev.txt | $(PIP) install --require-hashes -r /dev/stdin
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints/dev.txt || { \
+		echo "uv could not: trying pip, which takes a minute longer."; $(PIP) install --require-hashes -r constraints/dev.txt; }
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -67,9 +82,15 @@ $(SYSTEM)/.ready: $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SYSTEM)
 	@touch $@
 
-$(SNOWFLAKE)/.ready: $(READY) constraints-snowflake.txt
+$(SNOWFLAKE)/.ready: $(READY) constraints/snowflake.txt
 	@echo "Setting up $(SNOWFLAKE) (once)..."
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SNOWFLAKE)
-	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --require-hashes -r constraints-snowflake.txt
+	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --require-hashes -r constraints/snowflake.txt
 	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(CLUSTER)/.ready: $(READY) constraints/cluster.txt
+	@echo "Setting up $(CLUSTER) (once)..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLUSTER)
+	@$(BIN)/uv pip install --quiet --python $(CLUSTER)/bin/python --require-hashes -r constraints/cluster.txt
 	@touch $@

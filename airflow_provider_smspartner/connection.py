@@ -31,7 +31,7 @@ class ConnectionSettings:
     What a connection says, checked.
 
     :param base_url: up to and with ``/v1``, without a closing slash
-    :param timeout: seconds, for the connection and for each wait on the answer
+    :param timeout: seconds that one request may take, from connecting to the last byte of the answer
     :param max_retries: further tries of one call, after the first
     :param verify: whether to verify TLS certificates, or the path of a CA bundle
     :param proxy: URL of an HTTP proxy; may hold a password

@@ -14,7 +14,7 @@ _CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout (seconds)",
-        "description": "For connecting, and for each wait on the answer.",
+        "description": "For one request, from connecting to the last byte of the answer.",
         "schema": {"type": ["number", "null"], "default": 10, "minimum": 0, "maximum": 3600},
     },
     "max_retries": {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from requests import Session
 
     from airflow_provider_smspartner.account import Account
+    from airflow_provider_smspartner.deadline import DeadlineAdapter
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "the host name does not resolve"),
@@ -42,7 +44,12 @@ def make_session(*, verify: bool | str, proxy: str | None) -> Session:
     """
     from requests import Session
 
+    from airflow_provider_smspartner.deadline import DeadlineAdapter
+
     session = Session()
+    adapter = DeadlineAdapter()
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
     session.verify = _ca_bundle(verify) or False
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
@@ -55,7 +62,8 @@ def get(session: Session, request: AccountRequest, timeout: float) -> Account:
     """
     Ask for the account, once.
 
-    :param timeout: seconds, for the connection and for each wait on the answer
+    :param session: one that ``make_session`` made
+    :param timeout: seconds, from connecting to the last byte of the answer
     :raises SMSPartnerError: there is no answer, or none with an account in it
     """
     from requests import RequestException
@@ -63,43 +71,49 @@ def get(session: Session, request: AccountRequest, timeout: float) -> Account:
 
     quiet_http_loggers()
     try:
-        with session.get(
-            request.url,
-            headers=request.headers,
-            timeout=timeout,
-            # Said again, as requests lets the environment overrule what only the session says.
-            verify=session.verify,
-            proxies=session.proxies,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
+        with (
+            cast("DeadlineAdapter", session.get_adapter(request.url)).deadline(timeout),
+            session.get(
+                request.url,
+                headers=request.headers,
+                timeout=timeout,
+                # Said again, as requests lets the environment overrule what only the session says.
+                verify=session.verify,
+                proxies=session.proxies,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
             body = response.raw.read(MAX_BODY_BYTES, decode_content=False)
-            return read_answer(body, http_status=response.status_code, headers=response.headers)
+        return read_answer(body, http_status=response.status_code, headers=response.headers)
     except (RequestException, HTTPError, OSError) as exc:
         error = _transport_error(exc)
     # Outside of the except, whose exception holds the URL and would stand in the chain of ours.
     raise error
 
 
-def make_async_client(*, verify: bool | str, proxy: str | None, timeout: float) -> AsyncClient:
+def make_async_client(*, verify: bool | str, proxy: str | None) -> AsyncClient:
     """Return what ``aget`` asks with, set up like a session. Blocks on certificates: call it off the event loop."""
     from httpx import AsyncClient, AsyncHTTPTransport
 
     bundle = _ca_bundle(verify)
     tls = _shared_tls_context(bundle, Path(bundle).stat().st_mtime if bundle else 0)
     transport = AsyncHTTPTransport(verify=tls, proxy=proxy) if proxy else None
-    # With a proxy of its own, the environment's must not come in between.
-    return AsyncClient(verify=tls, transport=transport, timeout=timeout, trust_env=transport is None)
+    # With a proxy of its own, the environment's must not come in between. `aget` limits the time of the whole.
+    return AsyncClient(verify=tls, transport=transport, timeout=None, trust_env=transport is None)  # noqa: S113
 
 
-async def aget(client: AsyncClient, request: AccountRequest) -> Account:
+async def aget(client: AsyncClient, request: AccountRequest, timeout: float) -> Account:  # noqa: ASYNC109  # as get's
     """Ask for the account, once, as ``get`` does, on an event loop."""
     from httpx import HTTPError
 
     quiet_http_loggers()
     body = bytearray()
     try:
-        async with client.stream("GET", request.url, headers=request.headers, follow_redirects=False) as response:
+        async with (
+            asyncio.timeout(timeout),
+            client.stream("GET", request.url, headers=request.headers, follow_redirects=False) as response,
+        ):
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) >= MAX_BODY_BYTES:
@@ -147,7 +161,8 @@ def _shared_tls_context(bundle: str | None, _changed_at: float) -> ssl.SSLContex
 
 def _transport_error(exc: BaseException) -> SMSPartnerError:
     """Return our error for an HTTP library's: the standard library's exceptions in its chain tell the cause."""
-    causes = list(_causes(exc))
+    # The deadline itself, whatever it cut short.
+    causes = [exc] if isinstance(exc, TimeoutError) else list(_causes(exc))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return SMSPartnerConfigurationError(
             "the server's TLS certificate does not verify: check its host, or name your CA bundle in the extra 'verify'"

@@ -95,7 +95,8 @@ class SMSPartnerHook(BaseHook):
         with self._naming_the_connection():
             settings = await self._aread_settings()
             client = await self._open_client(settings)
-            account: Account = await AsyncRetrying(**self._retry_rule(settings))(aget, client, _request(settings))
+            retrying, request = AsyncRetrying(**self._retry_rule(settings)), _request(settings)
+            account: Account = await retrying(aget, client, request, settings.timeout)
             return account
 
     async def aclose(self) -> None:
@@ -154,9 +155,7 @@ class SMSPartnerHook(BaseHook):
         if self._client is None or (settings, loop) != (self._client_settings, self._client_loop):
             if self._client_loop is loop:
                 await self.aclose()
-            self._client = await asyncio.to_thread(
-                make_async_client, verify=settings.verify, proxy=settings.proxy, timeout=settings.timeout
-            )
+            self._client = await asyncio.to_thread(make_async_client, verify=settings.verify, proxy=settings.proxy)
             self._client_settings, self._client_loop = settings, loop
         return self._client
 

@@ -14,7 +14,7 @@ from airflow_provider_smspartner import __version__
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-    from tests.system.conftest import Airflow, DagRun
+    from tests.system.airflow import Airflow, DagRun
 
 Figures = dict[str, object]
 

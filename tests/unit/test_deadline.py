@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Thread
+
+import pytest
+
+from airflow_provider_smspartner.exceptions import SMSPartnerUnavailableError
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+
+DRIPS = {
+    "headers": b"HTTP/1.1 200 OK\r\n",
+    "the body": b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{",
+    "a body of unknown length": b"HTTP/1.1 200 OK\r\n\r\n{",
+    "the TLS handshake": b"\x16\x03\x03\x40\x00",
+}
+"""What a server says at once, before it drips."""
+
+
+@pytest.fixture
+def drip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Serve one byte each 50 ms, for ever; name the connection to it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve(begin: bytes) -> None:
+            with suppress(OSError):  # the client has gone, or the test has ended
+                while True:
+                    client, _ = server.accept()
+                    with client, suppress(ConnectionError):
+                        client.recv(4096)
+                        client.sendall(begin)
+                        while True:
+                            client.sendall(b" ")
+                            time.sleep(0.05)
+
+        def drip(begin: bytes, scheme: str) -> str:
+            Thread(target=serve, args=[begin], daemon=True).start()
+            conn = {"conn_type": "smspartner", "password": "key", "extra": {"timeout": 0.5, "max_retries": 0}}
+            conn["host"] = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/v1"
+            monkeypatch.setenv("AIRFLOW_CONN_DRIP", json.dumps(conn))
+            return "drip"
+
+        yield drip
+
+
+@pytest.mark.parametrize("what", DRIPS)
+@pytest.mark.parametrize("on_a_loop", [False, True], ids=["sync", "async"])
+async def test_a_server_that_drips_is_given_up_when_the_time_is_up(
+    drip: Callable[..., str], what: str, on_a_loop: bool
+) -> None:
+    hook = SMSPartnerHook(drip(DRIPS[what], "https" if "TLS" in what else "http"))
+    with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
+        await hook.aget_account() if on_a_loop else hook.get_account()
+    await hook.aclose()
+
+
+def test_a_connection_that_was_cut_is_replaced(connect: Callable[..., str], sandbox: SMSPartnerSandbox) -> None:
+    hook = SMSPartnerHook(connect(sandbox, timeout=0.3, max_retries=0))
+    hook.get_account()
+    sandbox.fail_next(delay=1)
+    with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
+        hook.get_account()
+    assert hook.get_account().credits.sms == 269082
+
+
+def test_an_open_connection_is_used_again(connect: Callable[..., str], sandbox: SMSPartnerSandbox) -> None:
+    hook = SMSPartnerHook(connect(sandbox))
+    for _ in range(3):
+        hook.get_account()
+    assert sandbox.connections == 1
