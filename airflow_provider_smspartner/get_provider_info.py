@@ -64,6 +64,8 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [_modules("sensors.credits")],
         "operators": [_modules("operators.credits")],
         "triggers": [_modules("triggers.credits")],
+        "extra-links": ["airflow_provider_smspartner.links.BuyCreditLink"],
+        "cli": ["airflow_provider_smspartner.cli.get_commands"],
         "connection-types": [
             {
                 "connection-type": "smspartner",

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseSensorOper
 
 from airflow_provider_smspartner.account import CreditRequirement, CreditType
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerError, from_event
+from airflow_provider_smspartner.links import BuyCreditLink
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -43,6 +44,7 @@ class CreditsSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("min_credits", "smspartner_conn_id")
     ui_color = "#d7eef5"
+    operator_extra_links = (BuyCreditLink(),)
 
     def __init__(
         self,
