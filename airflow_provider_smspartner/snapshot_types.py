@@ -51,7 +51,8 @@ class _ZonelessRead(sa.DateTime):
     """Read a DuckDB instant as the naive UTC: its driver hands out zones only where pytz is installed."""
 
     def column_expression(self, column: Any) -> Any:
-        return sa.func.timezone("UTC", column, type_=UtcTimestamp())
+        # No parameter, which DuckDB takes in no RETURNING.
+        return sa.func.timezone(sa.literal_column("'UTC'"), column, type_=UtcTimestamp())
 
 
 class UtcTimestamp(TypeDecorator[datetime]):

@@ -1,4 +1,4 @@
-"""The upsert of the snapshot table in each database's own words."""
+"""The upsert of the snapshot table in each database's own words, and what the table then holds."""
 
 from __future__ import annotations
 
@@ -10,38 +10,46 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, RowMapping
     from sqlalchemy.sql.compiler import SQLCompiler
 
     Row = dict[str, Any]
-    Upsert = Callable[[Connection, sa.Table, list[Row]], None]
+    Upsert = Callable[[Connection, sa.Table, list[Row]], Sequence[RowMapping]]
 
 KEY = "snapshot_id"
 
 
-def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table)
     values = {name: statement.excluded[name] for name in _values(table)}
-    connection.execute(statement.on_conflict_do_update(index_elements=[KEY], set_=values), rows)
+    statement = statement.on_conflict_do_update(index_elements=[KEY], set_=values)
+    # Before SQLAlchemy 2 there is no such word, nor a RETURNING for several rows.
+    if getattr(connection.dialect, "insert_executemany_returning", False):
+        return connection.execute(statement.returning(*table.columns), rows).mappings().all()
+    connection.execute(statement, rows)
+    return _read_back(connection, table, rows)
 
 
-def _upsert_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+def _upsert_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
     statement = mysql.insert(table)
     values = {name: statement.inserted[name] for name in _values(table)}
     connection.execute(statement.on_duplicate_key_update(values), rows)
+    # Not by RETURNING, which MariaDB has: it would not show the row that a table without the key holds twice.
+    return _read_back(connection, table, rows)
 
 
-def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
     # Each value is cast, because a NULL alone would leave its column of the source without a type.
     selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in rows]
     source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
     connection.execute(_Merge(table, source.subquery("source")))
+    return _read_back(connection, table, rows)
 
 
-def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
     """
     Update the rows that are there and insert the others, in any SQL.
 
@@ -56,6 +64,12 @@ def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row]) ->
         connection.execute(sa.update(table).where(key == sa.bindparam("known_id")), known)
     if new:
         connection.execute(sa.insert(table), new)
+    return _read_back(connection, table, rows)
+
+
+def _read_back(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+    these = table.c[KEY].in_([row[KEY] for row in rows])
+    return connection.execute(sa.select(table).where(these)).mappings().all()
 
 
 UPSERTS: dict[str, Upsert] = {
@@ -67,7 +81,11 @@ UPSERTS: dict[str, Upsert] = {
     # Which enforces no key: a MERGE finds the row all the same.
     "snowflake": _upsert_by_merge,
 }
-"""By the dialect's name; any other database is written portably."""
+"""
+By the dialect's name; any other database is written portably.
+
+Each returns the rows as the table holds them now: some databases round and double silently.
+"""
 
 
 class _Merge(Executable, ClauseElement):

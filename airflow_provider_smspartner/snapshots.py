@@ -20,11 +20,11 @@ from airflow_provider_smspartner.snapshot_types import ExactDecimal, UtcTimestam
 from airflow_provider_smspartner.snapshot_upserts import UPSERTS, upsert_portably
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy.engine import Connection, Dialect, Engine
+    from sqlalchemy.engine import Dialect, Engine, RowMapping
     from sqlalchemy.types import TypeEngine
 
     from airflow_provider_smspartner.account import Account
@@ -234,8 +234,7 @@ def write_snapshots(
 
     def write_once() -> None:
         with engine.begin() as connection:
-            upsert(connection, table, rows)
-            _check_written(connection, table, rows)
+            _check_written(engine, table, rows, upsert(connection, table, rows))
 
     def attempt() -> None:
         try:
@@ -327,17 +326,16 @@ def _create_table(engine: Engine, table: sa.Table) -> None:
             return
 
 
-def _check_written(connection: Connection, table: sa.Table, rows: list[Row]) -> None:
+def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Sequence[RowMapping]) -> None:
     """Refuse a table that was made with other types or without the key: some databases round and double silently."""
     written = {row["snapshot_id"]: row for row in rows}
-    stored = connection.execute(sa.select(table).where(table.c.snapshot_id.in_(written))).mappings().all()
     if len(stored) != len(written):
         raise SMSPartnerConfigurationError(
             f"table {table.fullname!r} does not keep one row per snapshot_id, and nothing was written: "
             "make snapshot_id its primary key"
         )
     changed = {name for row in stored for name in _COLUMNS if row[name] != written[row["snapshot_id"]][name]}
-    _refuse_columns(connection.engine, table, sorted(changed), "does not keep as they are written")
+    _refuse_columns(engine, table, sorted(changed), "does not keep as they are written")
 
 
 def _refuse_columns(engine: Engine, table: sa.Table, names: list[str], what: str) -> None:
