@@ -9,7 +9,7 @@ SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 CLUSTER := .venv-cluster
 
-.PHONY: help demo test check snowflake system system-kills system-celery constraints clean
+.PHONY: help demo test faults check snowflake system system-kills system-celery constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,13 @@ demo: $(READY) ## real Airflow holds a campaign until there is credit for it, an
 	@$(BIN)/python demo.py
 
 # Workers of their own: most of a test of a task is waiting.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
 test: $(READY) ## unit tests, and integration tests with real databases
-	@$(BIN)/python -m pytest -q -rs --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	@$(PYTEST) -rs
+
+faults: $(READY) ## the fault matrix: each fault on the way to SMS Partner, in each mode
+	@$(PYTEST) tests/faults
 
 check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/ruff check

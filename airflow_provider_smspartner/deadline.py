@@ -20,6 +20,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def __init__(self) -> None:
         self._connections: WeakSet[_Tracked] = WeakSet()
+        self._expired = Event()
         super().__init__()
 
     @contextmanager
@@ -29,7 +30,7 @@ class DeadlineAdapter(HTTPAdapter):
 
         :raises TimeoutError: it was, instead of whatever that led to
         """
-        expired = Event()
+        expired = self._expired = Event()
         timer = Timer(seconds, self._cut, [expired])
         timer.daemon = True  # a task that is killed must not wait for it
         timer.start()
@@ -45,6 +46,12 @@ class DeadlineAdapter(HTTPAdapter):
         if expired.is_set():
             raise TimeoutError
 
+    def opened(self, connection: _Tracked) -> None:
+        """Note a connection; cut it at once where the look-up of its host, or a dead address, took all the time."""
+        self._connections.add(connection)
+        if self._expired.is_set():
+            connection.cut()
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the connections to servers tracked."""
         super().init_poolmanager(*args, **kwargs)
@@ -58,7 +65,7 @@ class DeadlineAdapter(HTTPAdapter):
 
     def _track(self, manager: PoolManager) -> None:
         pools = manager.pool_classes_by_scheme
-        manager.pool_classes_by_scheme = {scheme: _tracking(pool, self._connections) for scheme, pool in pools.items()}
+        manager.pool_classes_by_scheme = {scheme: _tracking(pool, self) for scheme, pool in pools.items()}
 
     def _cut(self, expired: Event) -> None:
         expired.set()
@@ -66,13 +73,13 @@ class DeadlineAdapter(HTTPAdapter):
             connection.cut()
 
 
-def _tracking(pool: type[HTTPConnectionPool], connections: WeakSet[_Tracked]) -> type[HTTPConnectionPool]:
-    """Return a pool like this one, whose connections are noted."""
+def _tracking(pool: type[HTTPConnectionPool], adapter: DeadlineAdapter) -> type[HTTPConnectionPool]:
+    """Return a pool like this one, whose connections the adapter knows."""
     if issubclass(pool.ConnectionCls, _Tracked):  # requests asks for the manager of a proxy anew each time
         return pool
 
     class Connection(_Tracked, pool.ConnectionCls):  # type: ignore[misc, name-defined]
-        noted_in = connections
+        opened_by = adapter
 
     return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
@@ -85,14 +92,14 @@ class _Tracked:
     duplicate of the socket reaches the line all the time.
     """
 
-    noted_in: WeakSet[_Tracked]
+    opened_by: DeadlineAdapter
     sock: socket.socket | None
     _duplicate: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         connected: socket.socket = super()._new_conn()  # type: ignore[misc]
         self._duplicate = connected.dup()
-        self.noted_in.add(self)
+        self.opened_by.opened(self)
         return connected
 
     def cut(self) -> None:

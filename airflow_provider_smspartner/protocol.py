@@ -24,7 +24,7 @@ from airflow_provider_smspartner.exceptions import (
 )
 
 MAX_BODY_BYTES = 64 * 1024
-"""An answer has about 400 bytes; whoever reads it stops here."""
+"""An answer has about 400 bytes; whoever reads it stops after one byte more."""
 
 T = TypeVar("T")
 
@@ -43,6 +43,19 @@ in two languages and several spellings."""
 
 _ACCESS_STATUSES = frozenset({401, 403})
 _UNAVAILABLE_STATUSES = frozenset({408, 425, 429})
+
+PROXY_ASKS_WHO = (
+    "a proxy on the way asks who you are (HTTP 407): put a user and a password into the URL of the extra 'proxy'"
+)
+
+_CHECK_HOST = "check the connection's host, which must be the API's base URL"
+_NOT_THE_API = (
+    "it is no answer from SMS Partner's account service; it may pass by itself, else check the connection's host"
+)
+_NO_CREDITS = f"holds no readable credits: {_NOT_THE_API}"
+_TOO_LONG = f"is longer than {MAX_BODY_BYTES // 1024} KiB, and not read further: {_NOT_THE_API}"
+_PACKED = "is packed, which nobody asked for, and not unpacked: check the proxy on the way"
+_FAILED = "says that it failed, and gives no code: it may pass by itself, else ask SMS Partner's support"
 
 _XML_CREDITS = ("creditSms", "creditSmsLowCost", "creditHlr", "toSend", "solde", "currency", "balance")
 """What the unnamed entries of an XML answer mean, in their order."""
@@ -95,9 +108,11 @@ def read_answer(body: bytes, *, http_status: int, headers: Mapping[str, str]) ->
 
     :param headers: looked up as ``Content-Type``, ``Content-Encoding`` and ``Retry-After``: case-insensitive
     """
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        body = b""  # packed although the request ruled that out: unread, it can be no bomb
     try:
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            _refuse(http_status, None, _PACKED)  # although the request ruled that out: unread, it can be no bomb
+        if len(body) > MAX_BODY_BYTES:
+            _refuse(http_status, None, _TOO_LONG)
         return parse_account(body, http_status=http_status, content_type=headers.get("Content-Type"))
     except SMSPartnerUnavailableError as error:
         error.retry_after = _seconds_to_wait(headers.get("Retry-After"))
@@ -124,13 +139,15 @@ def parse_account(body: bytes, *, http_status: int = 200, content_type: str | No
         if code in _ACCESS_CODES:
             raise SMSPartnerAccessError(f"{_ACCESS_CODES[code]} (code {code})", code=code, http_status=http_status)
     credits = _credits(answer.get("credits"))
-    if credits is None or _truth(answer.get("success")) is False or any(code != _OK for code in codes):
-        _refuse(http_status, next((code for code in codes if code != _OK), None))
+    failed = _truth(answer.get("success")) is False
+    if credits is None or failed or any(code != _OK for code in codes):
+        unknown = next((code for code in codes if code != _OK), None)
+        _refuse(http_status, unknown, _FAILED if failed else _NO_CREDITS)
     return Account(_user(answer.get("user")), credits, datetime.now(UTC))
 
 
-def _refuse(http_status: int, code: int | None) -> NoReturn:
-    """Raise the error for an answer whose body is no account: by its status, then by its unknown code."""
+def _refuse(http_status: int, code: int | None, why: str) -> NoReturn:
+    """Raise the error for an answer whose body is no account: by its status, its unknown code, then why it is none."""
     said = f"HTTP {http_status}" if code is None else f"HTTP {http_status} and the unknown code {code}"
     error: type[SMSPartnerError] = SMSPartnerResponseError
     if http_status in _ACCESS_STATUSES:
@@ -138,17 +155,23 @@ def _refuse(http_status: int, code: int | None) -> NoReturn:
         text = f"SMS Partner refuses access ({said}): check the connection's password and the account's API settings"
     elif http_status in _UNAVAILABLE_STATUSES or 500 <= http_status < 600:
         error = SMSPartnerUnavailableError
-        text = f"SMS Partner cannot answer now ({said}): it may pass by itself"
+        text = f"SMS Partner cannot answer now ({said}): it may pass by itself, else {_otherwise(http_status)}"
     elif 400 <= http_status < 500:
         error = SMSPartnerRejectedError
-        text = f"the request is refused ({said}): check the connection's host, which must be the API's base URL"
+        text = f"the request is refused ({said}): {_CHECK_HOST}"
+        text = PROXY_ASKS_WHO if http_status == 407 else text
     elif 300 <= http_status < 400:
-        text = f"the answer is a redirect ({said}), not followed as it would carry the key along: check the host"
+        text = f"the answer is a redirect ({said}), not followed as it would carry the key along: {_CHECK_HOST}"
     elif code is not None:
         text = f"SMS Partner answers with an error ({said}): look it up in its table of error codes"
     else:
-        text = f"the answer ({said}) holds no readable credits: it is no answer from SMS Partner's account service"
+        text = f"the answer ({said}) {why}"
     raise error(text, code=code, http_status=http_status)
+
+
+def _otherwise(http_status: int) -> str:
+    """Return what a person can do when an answer of that status does not pass by itself."""
+    return "ask less often" if http_status == 429 else "ask its support"
 
 
 def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,7 +18,12 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
-from airflow_provider_smspartner.protocol import MAX_BODY_BYTES, AccountRequest, read_answer
+from airflow_provider_smspartner.protocol import (
+    MAX_BODY_BYTES,
+    PROXY_ASKS_WHO,
+    AccountRequest,
+    read_answer,
+)
 from airflow_provider_smspartner.secrecy import quiet_http_loggers
 
 if TYPE_CHECKING:
@@ -26,13 +33,30 @@ if TYPE_CHECKING:
     from airflow_provider_smspartner.account import Account
     from airflow_provider_smspartner.deadline import DeadlineAdapter
 
-_REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (socket.gaierror, "the host name does not resolve"),
-    (ssl.SSLError, "the TLS handshake fails"),
-    (TimeoutError, "no answer came in time"),
-    (ConnectionRefusedError, "the connection is refused"),
-    (ConnectionError, "the connection broke off"),
+_REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (socket.gaierror, "the host name does not resolve", "check the connection's host, and this machine's DNS"),
+    (ssl.SSLError, "the TLS handshake fails", "check that the connection's host speaks https on its port"),
+    (
+        TimeoutError,
+        "no answer came in time",
+        "check the firewall and the proxy on the way, or raise the connection's extra 'timeout'",
+    ),
+    (ConnectionRefusedError, "the connection is refused", "check the connection's host and port, and its proxy"),
 )
+"""What went wrong by the exception, and what a person can look at when it does not pass."""
+
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
+
+_WRONG_CERTIFICATES = {
+    9: "it is not valid yet: check this machine's clock",
+    10: "it has expired: have it renewed, or check this machine's clock",
+    62: "it is for another host: check the connection's host",
+    64: "it is for another host: check the connection's host",
+}
+"""What is wrong with a certificate by OpenSSL's number for it, where that is not who signed it."""
+
+_TUNNEL_REFUSED = re.compile(r"(Tunnel connection failed: )?407\b")
+"""How requests and httpx begin to tell of it: neither keeps the status of a proxy's answer to CONNECT."""
 
 
 def make_session(*, verify: bool | str, proxy: str | None) -> Session:
@@ -84,7 +108,8 @@ def get(session: Session, request: AccountRequest, timeout: float) -> Account:
                 stream=True,
             ) as response,
         ):
-            body = response.raw.read(MAX_BODY_BYTES, decode_content=False)
+            body = response.raw.read(MAX_BODY_BYTES + 1, decode_content=False)
+            response.raw.read(1, decode_content=False)  # only past its end urllib3 tells that a body was cut short
         return read_answer(body, http_status=response.status_code, headers=response.headers)
     except (RequestException, HTTPError, OSError) as exc:
         error = _transport_error(exc)
@@ -116,9 +141,9 @@ async def aget(client: AsyncClient, request: AccountRequest, timeout: float) -> 
         ):
             async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) >= MAX_BODY_BYTES:
+                if len(body) > MAX_BODY_BYTES:
                     break
-        return read_answer(bytes(body[:MAX_BODY_BYTES]), http_status=response.status_code, headers=response.headers)
+        return read_answer(bytes(body), http_status=response.status_code, headers=response.headers)
     except (HTTPError, OSError) as exc:
         error = _transport_error(exc)
     raise error
@@ -163,14 +188,24 @@ def _transport_error(exc: BaseException) -> SMSPartnerError:
     """Return our error for an HTTP library's: the standard library's exceptions in its chain tell the cause."""
     # The deadline itself, whatever it cut short.
     causes = [exc] if isinstance(exc, TimeoutError) else list(_causes(exc))
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return SMSPartnerConfigurationError(
-            "the server's TLS certificate does not verify: check its host, or name your CA bundle in the extra 'verify'"
-        )
-    for kind, reason in _REASONS:
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            advice = "check its host, or name your CA bundle in the extra 'verify'"
+            advice = _WRONG_CERTIFICATES.get(cause.verify_code, advice)
+            return SMSPartnerConfigurationError(f"the server's TLS certificate does not verify: {advice}")
+        if _TUNNEL_REFUSED.match(str(cause)):
+            return SMSPartnerConfigurationError(PROXY_ASKS_WHO, http_status=407)
+    reason, advice = _reason_and_advice(causes)
+    return SMSPartnerUnavailableError(f"SMS Partner cannot be reached: {reason}; it may pass by itself, else {advice}")
+
+
+def _reason_and_advice(causes: Sequence[BaseException]) -> tuple[str, str]:
+    for kind, reason, advice in _REASONS:
         if any(isinstance(cause, kind) for cause in causes):
-            return SMSPartnerUnavailableError(f"SMS Partner cannot be reached: {reason}; it may pass by itself")
-    return SMSPartnerUnavailableError("SMS Partner cannot be reached: the exchange broke off; it may pass by itself")
+            return reason, advice
+    if any(isinstance(cause, OSError) and cause.errno in _NO_WAY for cause in causes):
+        return "no network leads there", "check this machine's network, and the connection's host"
+    return "the exchange broke off", "check the proxy on the way, and that the connection's host speaks HTTP"
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

@@ -59,6 +59,21 @@ async def test_a_server_that_drips_is_given_up_when_the_time_is_up(
     await hook.aclose()
 
 
+def test_a_look_up_that_takes_all_the_time_leaves_none_for_the_answer(
+    drip: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def resolve_late(*arguments: object) -> object:
+        time.sleep(0.7)  # as a resolver does of which the first server is away
+        return resolve(*arguments)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
+    hook = SMSPartnerHook(drip(DRIPS["a body of unknown length"], "http"))
+    with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
+        hook.get_account()
+
+
 def test_a_connection_that_was_cut_is_replaced(connect: Callable[..., str], sandbox: SMSPartnerSandbox) -> None:
     hook = SMSPartnerHook(connect(sandbox, timeout=0.3, max_retries=0))
     hook.get_account()
