@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
 
 LARGEST_MINIMUM = Decimal(10) ** 18
 """No account holds more, and a number with millions of digits would stall whoever compares it."""
+
+SMALLEST_STEP = Decimal("0.000001")
+"""Of an amount: what the snapshot table keeps too, and few enough digits that sums and differences stay exact."""
 
 
 class CreditType(StrEnum):
@@ -173,7 +176,11 @@ def exact_credits(name: str, value: object, credit_type: CreditType) -> int | De
     if not number.is_finite() or not 0 <= number < LARGEST_MINIMUM:
         raise ValueError(f"{name} is {value!r}: use a number from 0 to below 10^18")
     if credit_type is CreditType.BALANCE:
-        return number
+        amount = number.quantize(SMALLEST_STEP, context=Context(prec=25))
+        if amount != number:
+            raise ValueError(f"{name} is {value!r}: use at most 6 digits behind the decimal point")
+        # As it was written, but without an exponent: spelled out, 0E-9999999 is long.
+        return amount if "E" in str(number) else number
     if number != int(number):
         raise ValueError(f"{name} is {value!r}, and {credit_type.value!r} counts whole ones: use a whole number")
     return int(number)

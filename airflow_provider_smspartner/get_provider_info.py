@@ -6,11 +6,13 @@ from typing import Any
 
 _INTEGRATION = "SMS Partner"
 
+# No default is a text of less than 5 characters: a form that nobody touched would store it, and Airflow warns of every
+# such text, in the logs of all tasks, that it is too short to be masked.
 _CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "response_format": {
         "label": "Response format",
-        "description": "json or xml. Both say the same.",
-        "schema": {"type": ["string", "null"], "enum": ["json", "xml"], "default": "json"},
+        "description": "json or xml, which say the same. Empty: json.",
+        "schema": {"type": ["string", "null"], "enum": ["json", "xml"]},
     },
     "timeout": {
         "label": "Timeout (seconds)",
@@ -24,8 +26,8 @@ _CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "verify": {
         "label": "Verify TLS",
-        "description": "true, false, or the path of a CA bundle, on the machine where the tasks run.",
-        "schema": {"type": ["string", "null"], "default": "true"},
+        "description": "true, false, or the path of a CA bundle on the machine where the tasks run. Empty: true.",
+        "schema": {"type": ["string", "null"]},
     },
     "proxy": {
         "label": "Proxy",

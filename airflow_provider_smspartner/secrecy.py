@@ -5,13 +5,22 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import quote, quote_plus
 
 from airflow.providers.common.compat.sdk import mask_secret
 
 _KEY_IN_QUERY = re.compile(r"(?<=apiKey=)[^&\s\"']*")
 
+_WORDS_OF_AN_ANSWER = re.compile(r"(\"HTTP/[\d.]+ \d+ |return_value=|exception=|Failed to parse headers ).*", re.DOTALL)
+"""What the libraries log of an answer's head. A gateway may repeat the key there, in whatever spelling."""
+
+_asks_with_the_key = ContextVar("asks_with_the_key", default=False)
+"""Whether this thread, or this task of an event loop, does. Answers to others are logged as ever."""
+
 _TALKATIVE_LOGGERS = (
+    "urllib3.connection",
     "urllib3.connectionpool",
     "urllib3.util.retry",
     "httpx",
@@ -19,7 +28,7 @@ _TALKATIVE_LOGGERS = (
     "httpcore.http2",
     "httpcore.proxy",
 )
-"""The loggers that write whole URLs, of requests or in answers: httpx at INFO, the others at DEBUG."""
+"""The loggers of URLs and of words of answers: urllib3.connection at WARNING, httpx at INFO, the others at DEBUG."""
 
 
 def mask(secrets: Iterable[str]) -> None:
@@ -50,15 +59,25 @@ class _QueryFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if "apiKey=" in message:
-            record.msg, record.args = _KEY_IN_QUERY.sub("***", message), ()
+        hidden = _KEY_IN_QUERY.sub("***", message)
+        if _asks_with_the_key.get():
+            hidden = _WORDS_OF_AN_ANSWER.sub(r"\1***", hidden)
+            record.exc_info = record.exc_text = None  # the texts of these libraries' exceptions quote answers
+        if hidden != message:
+            record.msg, record.args = hidden, ()
         return True
 
 
 _QUERY_FILTER = _QueryFilter()
 
 
-def quiet_http_loggers() -> None:
-    """Have the HTTP libraries log no API key; calling it again changes nothing."""
+@contextmanager
+def quiet_http_loggers() -> Iterator[None]:
+    """Have the HTTP libraries log no API key, and no word of the answers that come meanwhile."""
     for name in _TALKATIVE_LOGGERS:
-        logging.getLogger(name).addFilter(_QUERY_FILTER)
+        logging.getLogger(name).addFilter(_QUERY_FILTER)  # which is there once, however often it is added
+    before = _asks_with_the_key.set(True)
+    try:
+        yield
+    finally:
+        _asks_with_the_key.reset(before)

@@ -40,8 +40,8 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
         if value is None:
             return None
-        value = value.quantize(self.step, context=self.exact)
-        return format(value, "f") if dialect.name == "sqlite" else value
+        amount = _fitted_amount(value).quantize(self.step, context=self.exact)
+        return format(amount, "f") if dialect.name == "sqlite" else amount
 
     def process_result_value(self, value: object, dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(str(value))

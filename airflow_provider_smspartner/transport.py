@@ -93,9 +93,9 @@ def get(session: Session, request: AccountRequest, timeout: float) -> Account:
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
-    quiet_http_loggers()
     try:
         with (
+            quiet_http_loggers(),
             cast("DeadlineAdapter", session.get_adapter(request.url)).deadline(timeout),
             session.get(
                 request.url,
@@ -132,17 +132,17 @@ async def aget(client: AsyncClient, request: AccountRequest, timeout: float) -> 
     """Ask for the account, once, as ``get`` does, on an event loop."""
     from httpx import HTTPError
 
-    quiet_http_loggers()
     body = bytearray()
     try:
-        async with (
-            asyncio.timeout(timeout),
-            client.stream("GET", request.url, headers=request.headers, follow_redirects=False) as response,
-        ):
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    break
+        with quiet_http_loggers():
+            async with (
+                asyncio.timeout(timeout),
+                client.stream("GET", request.url, headers=request.headers, follow_redirects=False) as response,
+            ):
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        break
         return read_answer(bytes(body), http_status=response.status_code, headers=response.headers)
     except (HTTPError, OSError) as exc:
         error = _transport_error(exc)

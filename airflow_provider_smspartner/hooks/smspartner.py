@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +50,21 @@ class SMSPartnerHook(BaseHook):
         self._client: AsyncClient | None = None
         self._client_settings: ConnectionSettings | None = None
         self._client_loop: asyncio.AbstractEventLoop | None = None
+
+    def __reduce__(self) -> tuple[type[SMSPartnerHook], tuple[str]]:
+        """Copy and pickle the conn id alone: the rest is the key, and what cannot be copied."""
+        return type(self), (self.smspartner_conn_id,)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's own fields for Airflow before 3.2, which does not read them from ``get_provider_info``."""
+        return {name: _form_field(declared) for name, declared in _connection_type()["conn-fields"].items()}
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return what the form hides and how it calls the rest, for Airflow before 3.2."""
+        declared = _connection_type()["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in declared.items()}
 
     def get_conn(self) -> Session:
         """
@@ -159,13 +173,8 @@ class SMSPartnerHook(BaseHook):
             self._client_settings, self._client_loop = settings, loop
         return self._client
 
-    @contextmanager
-    def _naming_the_connection(self) -> Iterator[None]:
-        try:
-            yield
-        except SMSPartnerError as error:
-            error.conn_id = self.smspartner_conn_id
-            raise
+    def _naming_the_connection(self) -> _NamingTheConnection:
+        return _NamingTheConnection(self.smspartner_conn_id)
 
     def _retry_rule(self, settings: ConnectionSettings) -> dict[str, Any]:
         """Return the one rule of when to try again, for tenacity's synchronous and asynchronous side alike."""
@@ -190,6 +199,61 @@ class SMSPartnerHook(BaseHook):
             "before_sleep": log,
             "reraise": True,
         }
+
+
+@dataclass(frozen=True)
+class _NamingTheConnection:
+    """Names the connection in an error, and cuts its traceback off: the frames hold the key, or an answer that may."""
+
+    conn_id: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, SMSPartnerError):
+            error.conn_id = self.conn_id
+            raise error.with_traceback(None)
+
+
+def _connection_type() -> dict[str, Any]:
+    """Return what ``get_provider_info`` declares of our connections."""
+    from airflow_provider_smspartner.get_provider_info import get_provider_info
+
+    (declared,) = get_provider_info()["connection-types"]
+    return cast("dict[str, Any]", declared)
+
+
+def _form_field(declared: dict[str, Any]) -> Any:
+    """Return a declared field as WTForms' one, of the four classes that Airflow takes: a decimal number is a text."""
+    from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found, unused-ignore]
+        BS3PasswordFieldWidget,
+        BS3TextFieldWidget,
+    )
+    from wtforms import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        BooleanField,
+        IntegerField,
+        PasswordField,
+        StringField,
+    )
+    from wtforms.validators import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        NumberRange,
+        Optional,
+        any_of,
+    )
+
+    schema = declared["schema"]
+    told = {"label": declared["label"], "description": declared["description"], "default": schema.get("default")}
+    if "boolean" in schema["type"]:
+        return BooleanField(**told, validators=[Optional()])
+    if "integer" in schema["type"]:
+        bounds = NumberRange(schema["minimum"], schema["maximum"])
+        return IntegerField(**told, validators=[Optional(), bounds], widget=BS3TextFieldWidget())
+    if schema.get("format") == "password":
+        return PasswordField(**told, validators=[Optional()], widget=BS3PasswordFieldWidget())
+    allowed = [any_of(schema["enum"])] if "enum" in schema else []
+    told["default"] = None if told["default"] is None else str(told["default"])
+    return StringField(**told, validators=[Optional(), *allowed], widget=BS3TextFieldWidget())
 
 
 def _request(settings: ConnectionSettings) -> AccountRequest:

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.spellings import PLANTED
 from tests.system.airflow import Airflow
 
 DAGS = Path(__file__).parent / "dags"
 
 KEYS = {
-    "campaigns": "S3cr3t+Key/42=é%",
-    "subaccount": "S3cr3t+Key/43=é%",
-    "revoked": "S3cr3t+Key/44=é%",
-    "watched": "S3cr3t+Key/45=é%",
+    "campaigns": PLANTED["special characters"],
+    "subaccount": PLANTED["unicode"],
+    "revoked": PLANTED["400 characters"],
+    "watched": PLANTED["part of the URL"],  # which has 5 characters
 }
 
 
@@ -57,4 +58,4 @@ def airflow(run_airflow: Callable[..., Airflow], account: SMSPartnerSandbox, wat
     """Run Airflow until the last test has ended."""
     connections = {conn_id: account.connection_json(KEYS[conn_id]) for conn_id in ("campaigns", "subaccount")}
     connections["watched"] = watched.connection_json()
-    return run_airflow(".venv-system", DAGS, connections)
+    return run_airflow(".venv-system", DAGS, connections, core__test_connection="Enabled")

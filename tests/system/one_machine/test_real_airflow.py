@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_smspartner import __version__
+from tests.spellings import told
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
@@ -27,8 +29,29 @@ INTERVAL, OBSERVED_INTERVALS = 5, 4
 STOPS = [signal.SIGTERM, signal.SIGKILL]
 """How a triggerer ends: as its orchestrator asks it to, or at once."""
 
-LETTERS = "S3cr3t"
-"""What every key begins with, and no spelling of a key in a URL or in JSON changes."""
+FILES = {
+    "api-server.log": "/connections/test",
+    "dag-processor.log": "gates.py",
+    "scheduler.log": "gates_on_campaigns",
+    "triggerer.log": "CreditsTrigger",
+    "logs/**/attempt=*.log": "apiKey=***",
+    "logs/**/*.log.trigger.*.log": "sms available",
+    "logs/dag_processor/**/*.log": "gates",
+}
+"""What Airflow logs: by file, something that belongs there."""
+
+TABLES = {
+    "asset_event": "crossed",
+    "connection": "revoked",
+    "dag_run": "on_credit_arrived",
+    "log": "gates_on_revoked",
+    "rendered_task_instance_fields": "1007",
+    "serialized_dag": "CreditsSensor",
+    "task_instance": "gates_on_campaigns",
+    "trigger": "CreditsTrigger",
+    "xcom": "fetched_at",
+}
+"""What Airflow stores: by table, something that belongs there."""
 
 SETTLED = 8
 """Polls of the watchers, one a second, in which Airflow makes a DAG run of an event, should there be one."""
@@ -78,15 +101,18 @@ def test_each_connection_is_asked_once_an_interval_however_many_gates_wait_on_it
         assert since_the_start <= pokes + (time.monotonic() - waiting.began) / INTERVAL + 1
 
 
-def test_what_airflow_keeps_of_a_waiting_trigger_holds_no_key(airflow: Airflow, waiting: Waiting) -> None:
+def test_what_airflow_keeps_of_a_waiting_trigger_holds_no_key(
+    airflow: Airflow, waiting: Waiting, keys: dict[str, str]
+) -> None:
     arguments = airflow.trigger_arguments()
     assert len(arguments) >= sum(GATES.values())
-    assert all("smspartner_conn_id" in text and LETTERS not in text for text in arguments)
+    assert all("smspartner_conn_id" in text for text in arguments)
+    assert whose_keys(keys, "\n".join(arguments)) == []
 
 
 def test_a_waiting_gate_tells_each_reading_in_its_own_log(waiting: Waiting) -> None:
-    told = [entry["event"] for entry in waiting.runs["campaigns"].log(gate=7)]
-    assert told.count("SMS Partner connection 'campaigns': 10 sms available, 1007 needed: not enough") > 2
+    events = [entry["event"] for entry in waiting.runs["campaigns"].log(gate=7)]
+    assert events.count("SMS Partner connection 'campaigns': 10 sms available, 1007 needed: not enough") > 2
 
 
 def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once_and_says_what_to_do(
@@ -97,13 +123,13 @@ def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once_and_says_what_to_do
     gates = waiting.runs["revoked"]
     gates.wait_for(GATES["revoked"], "failed")
     assert {task["try_number"] for task in gates.tasks()} == {1}
-    told = "SMS Partner does not know this API key: check the connection's password (code 10)"
+    failed_with = "SMS Partner does not know this API key: check the connection's password (code 10)"
     for gate in range(GATES["revoked"]):
         log = gates.log(gate)
         reading = f"SMS Partner connection 'revoked': 10 sms available, {1000 + gate} needed: not enough"
         assert [entry["event"] for entry in log].count(reading) > 2
         (failure,) = [entry for entry in log if entry["event"] == "Task failed with exception"]
-        assert failure["error_detail"][0]["exc_value"] == f"SMS Partner connection 'revoked': {told}"
+        assert failure["error_detail"][0]["exc_value"] == f"SMS Partner connection 'revoked': {failed_with}"
 
 
 @pytest.mark.parametrize("how", STOPS, ids=lambda how: how.name)
@@ -222,15 +248,43 @@ def test_a_crossing_outlives_a_triggerer_that_is_killed_at_that_moment(airflow: 
     assert watch.started()[0] > arrived
 
 
-def test_no_log_and_no_table_holds_a_key_in_any_spelling(airflow: Airflow, watch: Watch, figures: Figures) -> None:
+def whose_keys(keys: dict[str, str], text: str) -> list[str]:
+    """Return the connections whose key a text tells, in any spelling."""
+    return [conn_id for conn_id, key in keys.items() if told(key, text)]
+
+
+def test_a_page_that_tests_or_shows_a_connection_is_told_no_key(
+    airflow: Airflow, account: SMSPartnerSandbox, watched: SMSPartnerSandbox, keys: dict[str, str]
+) -> None:
+    for conn_id, key in keys.items():
+        for host in (account.url, watched.url, "http://127.0.0.1:1/v1"):  # which know some of the keys each, or none
+            tested = {"connection_id": conn_id, "conn_type": "smspartner", "host": host, "password": key}
+            shown = json.dumps(airflow.ask("POST", "/connections/test", tested), ensure_ascii=False)
+            assert "SMS Partner" in shown
+            assert whose_keys(keys, shown) == []
+    shown = json.dumps(airflow.ask("GET", "/connections/revoked"), ensure_ascii=False)
+    assert "smspartner" in shown
+    assert whose_keys(keys, shown) == []
+
+
+def rows(airflow: Airflow, table: str) -> str:
+    cells = [cell for row in airflow.query(f'SELECT * FROM "{table}"') for cell in row]
+    return "\n".join(cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell) for cell in cells)
+
+
+def test_no_log_and_no_table_holds_a_key_in_any_spelling(
+    airflow: Airflow, watch: Watch, keys: dict[str, str], figures: Figures
+) -> None:
     files = [path for path in airflow.home.rglob("*") if path.is_file() and not path.name.startswith("airflow.db")]
-    texts = {str(path): path.read_bytes() for path in files}
-    assert {"api-server.log", "dag-processor.log", "scheduler.log", "triggerer.log"} <= {path.name for path in files}
-    assert any(b"apiKey=***" in text for text in texts.values()), "nobody had a key to hide"
-    assert [path for path, text in texts.items() if LETTERS.encode() in text] == []
-    tables = [name for (name,) in airflow.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    assert [name for name in tables if LETTERS in repr(airflow.query(f'SELECT * FROM "{name}"'))] == []
-    figures["files and tables searched for the keys"] = f"{len(files)}, {len(tables)}"
+    texts = {path: path.read_bytes().decode(errors="replace") for path in files}
+    for pattern, proof in FILES.items():
+        assert any(proof in texts[path] for path in airflow.home.glob(pattern)), f"{pattern} tells nothing"
+    assert {path: leaked for path, text in texts.items() if (leaked := whose_keys(keys, text))} == {}
+    tables = {table: rows(airflow, table) for table in airflow.tables()}
+    assert [table for table, proof in TABLES.items() if proof not in tables[table]] == []
+    assert {table: leaked for table, text in tables.items() if (leaked := whose_keys(keys, text))} == {}
+    figures["files and tables searched for the keys"] = f"{len(texts)}, {len(tables)}"
+    figures["KiB of them"] = ", ".join(str(sum(map(len, found.values())) // 1024) for found in (texts, tables))
 
 
 def test_nothing_is_left_running_or_listening(airflow: Airflow) -> None:
