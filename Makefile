@@ -9,7 +9,7 @@ SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 CLUSTER := .venv-cluster
 
-.PHONY: help demo test faults check snowflake system system-kills system-celery constraints clean
+.PHONY: help demo test faults check docs snowflake system system-kills system-celery constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/python -m build --no-isolation -qq
 	@$(BIN)/twine --no-color check --strict dist/*
 	@$(BIN)/python -m pytest -q tests/packaging
+
+docs: $(READY) ## the documentation, warnings as errors; its links, commands and snippets checked
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+	@$(PYTEST) tests/docs
 
 snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in for Snowflake
 	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
@@ -69,7 +74,7 @@ constraints: $(READY) ## the newest versions that pyproject.toml allows, into co
 	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \

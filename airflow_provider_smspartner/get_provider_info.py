@@ -54,10 +54,15 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://www.smspartner.fr/",
                 "how-to-guide": [
+                    "/docs/quick-start.rst",
+                    "/docs/connection.rst",
+                    "/docs/gate-a-campaign.rst",
                     "/docs/guides/hook.rst",
                     "/docs/guides/sensor.rst",
                     "/docs/guides/operator.rst",
+                    "/docs/guides/trigger.rst",
                     "/docs/guides/waiting.rst",
+                    "/docs/guides/sandbox.rst",
                 ],
                 "tags": ["service"],
             }

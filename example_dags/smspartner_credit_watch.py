@@ -1,4 +1,4 @@
-"""Start a DAG when credit runs out, and another one when credit comes in: no schedule, no waiting task."""
+"""Start a DAG when credit runs out, and another one when credit comes in: no schedule, no waiting task. Airflow 3."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetWatcher, task
+from airflow.providers.common.compat.sdk import DAG, Asset, task
+from airflow.sdk import AssetWatcher
 
 from airflow_provider_smspartner.triggers.credits import CreditsTrigger
 

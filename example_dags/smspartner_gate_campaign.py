@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
