@@ -9,7 +9,7 @@ SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 CLUSTER := .venv-cluster
 
-.PHONY: help demo test faults check docs snowflake system system-kills system-celery constraints clean
+.PHONY: help demo test faults fuzz check docs snowflake system system-kills system-celery constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(READY) ## unit tests, and integration tests with real databases
 
 faults: $(READY) ## the fault matrix: each fault on the way to SMS Partner, in each mode
 	@$(PYTEST) tests/faults
+
+fuzz: $(READY) ## the property tests with many more inputs: 700,000 answers, and what the table and a gate take (10 minutes)
+	@$(PYTEST) -p no:cacheprovider --hypothesis-profile=fuzz tests/unit/test_*_properties.py
 
 check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/ruff check

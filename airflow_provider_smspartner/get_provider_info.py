@@ -41,6 +41,18 @@ _CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
+_GUIDES = (
+    "quick-start",
+    "connection",
+    "gate-a-campaign",
+    "guides/hook",
+    "guides/sensor",
+    "guides/operator",
+    "guides/trigger",
+    "guides/waiting",
+    "guides/sandbox",
+)
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return what Airflow discovers, as ``provider_info.schema.json`` in Airflow describes it."""
@@ -53,17 +65,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://www.smspartner.fr/",
-                "how-to-guide": [
-                    "/docs/quick-start.rst",
-                    "/docs/connection.rst",
-                    "/docs/gate-a-campaign.rst",
-                    "/docs/guides/hook.rst",
-                    "/docs/guides/sensor.rst",
-                    "/docs/guides/operator.rst",
-                    "/docs/guides/trigger.rst",
-                    "/docs/guides/waiting.rst",
-                    "/docs/guides/sandbox.rst",
-                ],
+                "how-to-guide": [f"/docs/{guide}.rst" for guide in _GUIDES],
                 "tags": ["service"],
             }
         ],

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_smspartner import __version__
@@ -22,6 +22,9 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerResponseError,
     SMSPartnerUnavailableError,
 )
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 MAX_BODY_BYTES = 64 * 1024
 """An answer has about 400 bytes; whoever reads it stops after one byte more."""
@@ -180,7 +183,7 @@ def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:
         if body.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
             return _from_xml(body)
         text = _text(body, content_type)
-        answer = json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_named_once)
+        answer = json.loads(text, parse_float=str, parse_constant=_no_number, object_pairs_hook=_named_once)
     except (ValueError, ArithmeticError, LookupError, RecursionError, SyntaxError):
         # ValueError covers bad encodings and defusedxml's refusals; SyntaxError is what ElementTree's ParseError is.
         return {}
@@ -219,8 +222,16 @@ def _from_xml(body: bytes) -> Mapping[str, Any]:
             answer["user"] = dict(children)
         elif len(children) == len(_XML_CREDITS):
             # With one entry more or less nobody can tell which is which, and a shifted number would be a wrong one.
-            answer["credits"] = dict(zip(_XML_CREDITS, (text for _, text in children), strict=True))
+            named = dict(zip(_XML_CREDITS, (text for _, text in children), strict=True))
+            # Nor can anybody tell which of two credits are right, as in JSON.
+            answer["credits"] = named if "credits" not in answer and _holds_whole_texts(entry) else None
     return answer
+
+
+def _holds_whole_texts(entry: Element) -> bool:
+    """Return whether its entries hold text alone, and all of its text: markup inside a figure would cut it off."""
+    between = [entry.text, *(child.tail for child in entry)]
+    return not any(len(child) for child in entry) and not "".join(text or "" for text in between).strip()
 
 
 def _codes(answer: Mapping[str, Any]) -> Iterator[int]:
@@ -262,16 +273,22 @@ def _first(values: Iterable[T | None]) -> T | None:
 
 def _count(value: object) -> int | None:
     """Return a whole number, or None for anything else: a bool is no count, nor is a fraction."""
-    if isinstance(value, bool) or not _INTEGER.fullmatch(str(value).strip()):
+    text = _figure(value)
+    if not _INTEGER.fullmatch(text):
         return None
-    count = int(str(value))
+    count = int(text)
     return count if abs(count) <= _LARGEST_COUNT else None
 
 
 def _amount(value: object) -> Decimal | None:
     """Return an exact amount, or None for anything but a plain decimal number."""
-    text = str(value).strip()
-    return None if isinstance(value, bool) or not _AMOUNT.fullmatch(text) else Decimal(text)
+    text = _figure(value)
+    return Decimal(text) if _AMOUNT.fullmatch(text) else None
+
+
+def _figure(value: object) -> str:
+    """Return a number or a text as it was written, and nothing for what else JSON knows."""
+    return str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
 
 
 def _currency(value: object) -> str | None:

@@ -26,8 +26,8 @@ def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]
     statement = dialect.insert(table)
     values = {name: statement.excluded[name] for name in _values(table)}
     statement = statement.on_conflict_do_update(index_elements=[KEY], set_=values)
-    # Before SQLAlchemy 2 there is no such word, nor a RETURNING for several rows.
-    if getattr(connection.dialect, "insert_executemany_returning", False):
+    # Before SQLAlchemy 2 there is no RETURNING for several rows, though the dialect of DuckDB says so.
+    if sa.__version__ >= "2" and connection.dialect.insert_executemany_returning:
         return connection.execute(statement.returning(*table.columns), rows).mappings().all()
     connection.execute(statement, rows)
     return _read_back(connection, table, rows)

@@ -251,8 +251,9 @@ def _form_field(declared: dict[str, Any]) -> Any:
         return IntegerField(**told, validators=[Optional(), bounds], widget=BS3TextFieldWidget())
     if schema.get("format") == "password":
         return PasswordField(**told, validators=[Optional()], widget=BS3PasswordFieldWidget())
+    if "number" in schema["type"]:
+        told["default"] = None  # as a text it would be one that Airflow warns of: too short to be masked
     allowed = [any_of(schema["enum"])] if "enum" in schema else []
-    told["default"] = None if told["default"] is None else str(told["default"])
     return StringField(**told, validators=[Optional(), *allowed], widget=BS3TextFieldWidget())
 
 
