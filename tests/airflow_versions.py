@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -44,8 +45,55 @@ def run_to_its_end(dag: DAG, at: datetime | None = None) -> DagRun:
         return dag.test(execution_date=at)
     bag.bag_dag(dag)
     _store(bag)
+    if AIRFLOW < (3, 1):
+        _mend_runs_in_process()
     moment: dict[str, Any] = {} if at is None else {"logical_date": at, "run_after": at}
     return dag.test(**moment)
+
+
+def _mend_runs_in_process() -> None:
+    """Do what Airflow 3.0 forgets when it runs a task in this process, and does when it starts one for it."""
+    import structlog
+    from airflow.sdk.execution_time.comms import TaskRescheduleStartDate
+
+    # Else a rescheduled sensor counts its time from a text.
+    TaskRescheduleStartDate.model_construct = TaskRescheduleStartDate
+    # Else it prints at DEBUG, with what it is told to mask.
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
+def connection_form(conn_type: str) -> dict[str, Any]:
+    """Return what Airflow's page of a connection shows: the extras with title and text, and how it calls the rest."""
+    if AIRFLOW < (3, 0):
+        from airflow.providers_manager import ProvidersManager
+
+        widgets = ProvidersManager().connection_form_widgets
+        fields = {
+            widget.field_name: widget.field.kwargs for key, widget in widgets.items() if f"__{conn_type}__" in key
+        }
+        told = ProvidersManager().field_behaviours[conn_type]
+        return {
+            "extras": {name: [field["label"], field["description"]] for name, field in fields.items()},
+            "hidden": sorted(told["hidden_fields"]),
+            "titles": told["relabeling"],
+            "placeholders": told["placeholders"],
+        }
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (hook,) = (hook for hook in HookMetaService.hook_meta_data() if hook.connection_type == conn_type)
+    told = {name.removeprefix("url_"): field for name, field in dict(hook.standard_fields).items() if field}
+    return {
+        "extras": {name: [field["schema"]["title"], field["description"]] for name, field in hook.extra_fields.items()},
+        "hidden": sorted(name for name, field in told.items() if field.hidden),
+        "titles": {name: field.title for name, field in told.items() if field.title},
+        "placeholders": {name: field.placeholder for name, field in told.items() if field.placeholder},
+    }
 
 
 def asset_events(asset: Asset) -> list[dict[str, Any]]:
@@ -71,6 +119,8 @@ def _store(bag: DagBag) -> None:
 
     DagBundlesManager().sync_bundles_to_db()
     if AIRFLOW < (3, 1):
+        for dag in bag.dags.values():
+            dag.relative_fileloc = dag.relative_fileloc or Path(dag.fileloc).name
         bag.sync_to_db("dags-folder", None)
         return
     if AIRFLOW < (3, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import logging
 import os
@@ -38,6 +39,11 @@ os.environ |= {
     # A proxy of the machine's must not stand between the tests and loopback.
     "NO_PROXY": "127.0.0.1,localhost",
 }
+
+
+# Now, as it brings filters of its own for whatever is called airflow*, which else would come before pytest's: a warning
+# that this package causes is to be an error.
+importlib.import_module("airflow.configuration")
 
 
 @atexit.register

@@ -19,7 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
 
-SERVER = make_url(os.environ.get("TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test"))
+# SQLAlchemy 1.4 has no dialect for psycopg.
+SCHEME = "postgresql+psycopg2" if sa.__version__ < "2" else "postgresql+psycopg"
+SERVER = make_url(os.environ.get("TEST_POSTGRESQL_URL", f"{SCHEME}://postgres@127.0.0.1:5432/test"))
 PAGE = Path(__file__).parents[2] / "docs" / "analysts"
 QUERIES = ["consumption_per_day", "days_left", "gaps", "last_balance", "top_ups"]
 TABLE = snapshot_table("smspartner_credit_snapshots")

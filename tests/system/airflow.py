@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 from cryptography.fernet import Fernet
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 
@@ -28,7 +28,14 @@ class Airflow:
     """Run Airflow's components, each in a session of its own, and talk to them as a user does, over the REST API."""
 
     def __init__(
-        self, environment: Path, home: Path, dags: Path, connections: Mapping[str, str], **settings: str
+        self,
+        environment: Path,
+        home: Path,
+        dags: Path,
+        connections: Mapping[str, str],
+        *,
+        port: int = 0,
+        **settings: str,
     ) -> None:
         """
         Make an Airflow that is not started yet.
@@ -36,11 +43,10 @@ class Airflow:
         :param environment: the virtual environment that holds Airflow and the wheel
         :param dags: the folder of its DAG files
         :param connections: Airflow connections by conn id, as JSON
+        :param port: where the API server listens on 127.0.0.1; 0 for any free port
         :param settings: Airflow's settings beside or instead of ours: ``core__parallelism="8"``
         """
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port(port)
         self.home = home
         self._bin, self._dags = environment / "bin", dags
         self._fernet_key = Fernet.generate_key()
@@ -53,7 +59,9 @@ class Airflow:
         self._components: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        assert self._run("db", "db", "migrate").wait(timeout=180) == 0, "no database was made"
+        self.start_component("db", "db", "migrate")
+        assert self._components["db"].wait(timeout=180) == 0, f"no database was made: {self.home / 'db.log'} says why"
+        del self._components["db"]
         self.start_component("api-server", "api-server", "--host=127.0.0.1", f"--port={self.port}")
         self.start_component("scheduler", "scheduler", "--skip-serve-logs")
         self.start_component("dag-processor", "dag-processor")
@@ -80,10 +88,39 @@ class Airflow:
 
     def stop_component(self, name: str, how: signal.Signals) -> None:
         """Signal the one process, as an orchestrator does, and wait until those that it started have gone too."""
+        self.signal_component(name, how)
+        self.wait_for_component(name)
+
+    def signal_component(self, name: str, how: signal.Signals) -> None:
+        self._components[name].send_signal(how)
+
+    def wait_for_component(self, name: str) -> int:
+        """Wait until a component that was signalled, and those that it started, have gone; return its exit code."""
         component = self._components[name]
-        component.send_signal(how)
-        component.wait(timeout=60)
+        code = component.wait(timeout=180)
         self.until(lambda: not _processes_in({component.pid}))
+        return code
+
+    def lose_component(self, name: str) -> None:
+        """Kill a component with all that it started at once, as when its machine dies."""
+        component = self._components.pop(name)
+
+        def is_gone() -> bool:
+            left = _processes_in({component.pid})
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left
+
+        self.until(is_gone)
+        component.wait(timeout=60)
+
+    def restart_ended(self) -> list[str]:
+        """Start again what has given up, as an orchestrator does, and return the names."""
+        ended = [name for name, component in self._components.items() if component.poll() is not None]
+        for name in ended:
+            self.start_component(name, *self._components[name].args[1:])
+        return ended
 
     def start_triggerer(self) -> None:
         self.start_component("triggerer", "triggerer", "--skip-serve-logs")
@@ -112,22 +149,44 @@ class Airflow:
             return json.load(answer)
 
     def trigger(self, dag_id: str) -> DagRun:
-        run_id = self.ask("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"]
-        return DagRun(self, dag_id, f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances")
+        return self._dag_run(self.ask("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None}))
+
+    def runs(self, dag_id: str) -> list[DagRun]:
+        """Return the DAG runs so far."""
+        return [self._dag_run(run) for run in self.ask("GET", f"/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]]
 
     def trigger_arguments(self) -> list[str]:
         """Return what the database keeps to make each trigger anew with: Airflow encrypts the watchers' only."""
         fernet, kept = Fernet(self._fernet_key), self.query("SELECT kwargs FROM trigger")
         return [text if text.startswith("{") else fernet.decrypt(text).decode() for (text,) in kept]
 
+    def stored_connection(self, conn_id: str) -> dict[str, Any]:
+        """Return what the database keeps of a connection, the key and the extras too."""
+        fields = ["conn_type", "host", "login", "schema", "port", "password", "extra"]
+        (kept,) = self.query(f"SELECT {', '.join(fields)} FROM connection WHERE conn_id = '{conn_id}'")
+        connection, fernet = dict(zip(fields, kept, strict=True)), Fernet(self._fernet_key)
+        return connection | {name: fernet.decrypt(connection[name]).decode() for name in ("password", "extra")}
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask the metadata database itself."""
         with self._metadata.connect() as metadata:
             return [tuple(row) for row in metadata.execute(text(sql))]
 
+    def tables(self) -> list[str]:
+        """Return the names of the metadata database's tables."""
+        return inspect(self._metadata).get_table_names()
+
+    def _dag_run(self, told: dict[str, Any]) -> DagRun:
+        dag_id, run_id = told["dag_id"], told["dag_run_id"]
+        return DagRun(self, dag_id, f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances", run_id)
+
+    def ended(self) -> list[Path]:
+        """Return the logs of the components that have ended."""
+        return [self.home / f"{name}.log" for name, run in self._components.items() if run.poll() is not None]
+
     def _is_up(self) -> bool:
-        dead = [name for name, component in self._components.items() if component.poll() is not None]
-        assert not dead, f"{dead} ended at once"
+        dead = self.ended()
+        assert not dead, f"ended at once, and these logs say why: {', '.join(map(str, dead))}"
         try:
             states = {part["status"] for part in self.ask("GET", "/monitor/health").values()}
             parsed = {dag["fileloc"] for dag in self.ask("GET", "/dags")["dags"]}
@@ -139,7 +198,8 @@ class Airflow:
         with (self.home / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [self._bin / "airflow", *command],
-                env=self._environment,
+                # A machine's name, where ``core__hostname_callable="getpass.getuser"`` asks for it.
+                env=self._environment | {"LOGNAME": name},
                 cwd=self.home,  # in the repository its package would be imported, and not the wheel's
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -182,6 +242,7 @@ class DagRun:
     airflow: Airflow
     dag_id: str
     path: str
+    run_id: str
 
     def tasks(self) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = self.airflow.ask("GET", f"{self.path}?limit=100")["task_instances"]
@@ -191,11 +252,13 @@ class DagRun:
         return Counter(task["state"] for task in self.tasks())
 
     def wait_for(self, gates: int, state: str) -> None:
-        self.airflow.until(lambda: self.states()[state] == gates, timeout=240)
+        # The API server has tasks to serve, too.
+        self.airflow.until(lambda: self.states()[state] == gates, timeout=240, pause=1)
 
-    def log(self, gate: int) -> list[dict[str, Any]]:
+    def log(self, gate: int, task: str = "gate") -> list[dict[str, Any]]:
         """Return what the page of the task instance shows as the log of its first try."""
-        entries: list[dict[str, Any]] = self.airflow.ask("GET", f"{self.path}/gate/logs/1?map_index={gate}")["content"]
+        first_try = f"{self.path}/{task}/logs/1?map_index={gate}"
+        entries: list[dict[str, Any]] = self.airflow.ask("GET", first_try)["content"]
         return entries
 
     def told_a_reading_since(self, moment: float) -> int:
@@ -203,8 +266,29 @@ class DagRun:
         logs = self.airflow.home.glob(f"logs/dag_id={self.dag_id}/**/*.log.trigger.*.log")
         return sum(log.stat().st_ctime > moment and "sms available" in log.read_text() for log in logs)
 
-    def xcom(self, gate: int) -> Any:
-        return self.airflow.ask("GET", f"{self.path}/gate/xcomEntries/return_value?map_index={gate}")["value"]
+    def xcom(self, gate: int, task: str = "gate") -> Any:
+        return self.airflow.ask("GET", f"{self.path}/{task}/xcomEntries/return_value?map_index={gate}")["value"]
+
+    def run_again(self) -> None:
+        """Clear all tasks of a run, as a person does on its page, as soon as the run itself has ended."""
+        this = f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}"
+        self.airflow.until(lambda: self.airflow.ask("GET", this)["state"] in {"success", "failed"})
+        everything = {"dag_run_id": self.run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True}
+        self.airflow.ask("POST", f"/dags/{self.dag_id}/clearTaskInstances", everything)
+
+
+def free_port(wanted: int = 0) -> int:
+    """
+    Return a port of 127.0.0.1 where nobody listens.
+
+    :param wanted: the one to try; 0 for any
+    :raises OSError: somebody listens there
+    """
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a past run's must not count
+        free.bind(("127.0.0.1", wanted))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def _processes_in(sessions: set[int]) -> list[int]:

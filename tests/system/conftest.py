@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,15 +31,26 @@ def airflow_home(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def run_airflow(airflow_home: Path) -> Iterator[Callable[..., Airflow]]:
+def leave_out() -> Callable[[str], NoReturn]:
+    """Skip what this machine lacks something for, and say what; in CI that is a failure."""
+
+    def leave_out(reason: str) -> NoReturn:
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+
+    return leave_out
+
+
+@pytest.fixture(scope="session")
+def run_airflow(airflow_home: Path, leave_out: Callable[[str], NoReturn]) -> Iterator[Callable[..., Airflow]]:
     """Run Airflow until the last test has ended: ``run_airflow(environment, dags, connections, **settings)``."""
     with ExitStack() as running:
 
         def run_airflow(environment: str, dags: Path, connections: Mapping[str, str], **settings: str) -> Airflow:
             folder = Path(__file__).parents[2] / environment
             if not (folder / "bin" / "airflow").exists():
-                reason = f"there is no Airflow to run in {environment}: CONTRIBUTING names the command that installs it"
-                pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+                leave_out(
+                    f"there is no Airflow to run in {environment}: CONTRIBUTING names the command that installs it"
+                )
             airflow = Airflow(folder, airflow_home, dags, connections, **settings)
             running.callback(airflow.stop)
             airflow.start()

@@ -16,18 +16,17 @@ from sqlalchemy.schema import CreateTable
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.snapshots import snapshot_table
+from tests.airflow_versions import AIRFLOW, needs_airflow, open_dag_bag
 
 if TYPE_CHECKING:
-    from airflow.dag_processing.dagbag import DagBag
+    from airflow.models import DagBag
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
 @pytest.fixture(scope="module")
 def examples(airflow_db: None) -> DagBag:
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag(EXAMPLES, bundle_name="dags-folder")
+    return open_dag_bag(EXAMPLES)
 
 
 @pytest.fixture
@@ -39,8 +38,9 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlit
 
 
 def test_every_example_is_read_without_an_error(examples: DagBag) -> None:
-    assert examples.import_errors == {}
-    assert {Path(dag.fileloc) for dag in examples.dags.values()} == set(EXAMPLES.glob("*.py"))
+    unread = set() if AIRFLOW >= (3, 0) else {EXAMPLES / "smspartner_credit_watch.py"}
+    assert {Path(path) for path in examples.import_errors} == unread
+    assert {Path(dag.fileloc) for dag in examples.dags.values()} == set(EXAMPLES.glob("*.py")) - unread
 
 
 def test_the_snapshot_example_keeps_a_row_a_run(
@@ -59,7 +59,7 @@ def test_the_campaign_example_sends_only_once_the_credit_is_there(
     warehouse: sqlite3.Connection,
     run_dag: Any,
     once_it_waits: Any,
-    capfd: Any,
+    task_log: Any,
     caplog: Any,
 ) -> None:
     dag = examples.dags["smspartner_gate_campaign"]
@@ -68,7 +68,7 @@ def test_the_campaign_example_sends_only_once_the_credit_is_there(
         connect(sandbox)
         with once_it_waits(sandbox, lambda: sandbox.top_up("100")):
             assert run_dag(dag).state == "success"
-    told = capfd.readouterr().out
+    told = task_log()
     assert "2631 sms available (0 pending subtracted), 4000 needed: not enough" in told
     assert "5263 sms available (0 pending subtracted), 4000 needed: enough" in told
     assert caplog.text.count("would now send to recipients") == 4
@@ -89,6 +89,7 @@ def test_the_deferrable_example_waits_in_the_triggerer_for_its_budget(
     assert run.get_task_instance("send_stand_in").xcom_pull("send_stand_in").endswith("with a balance of 150.000")
 
 
+@needs_airflow(3, 0, for_the_sake_of="asset watchers")
 @pytest.mark.parametrize(
     ("dag_id", "asset"),
     [
@@ -169,6 +170,7 @@ def test_the_mapped_example_fails_for_the_one_account_that_is_refused(
     ]
 
 
+@needs_airflow(3, 0, for_the_sake_of="DAG without a start date")
 def test_the_dag_in_the_readme_is_one() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}

@@ -9,24 +9,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from airflow.sdk import DAG, Asset, task
-from airflow.sdk.lineage import HookLineageCollector
+from airflow.providers.common.compat.sdk import DAG, Asset, HookLineageCollector, task
 from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.engine import make_url
 
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.lineage import SnapshotLineage
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.snapshots import snapshot_table
+from tests.airflow_versions import asset_events
 
 KEY = "S3cr3t+Key/42=é%"
 DATABASE_PASSWORD = "Pa55-of-the-warehouse"
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -77,6 +80,8 @@ class BrokenCollector(HookLineageCollector):
     def add_input_asset(self, *_: Any, **__: Any) -> None:
         raise RuntimeError(DATABASE_PASSWORD)
 
+    add_input_dataset = add_input_asset  # Airflow 2 calls it so
+
 
 def test_a_collector_that_fails_leaves_the_task_and_its_rows_alone(
     sandbox: SMSPartnerSandbox,
@@ -116,7 +121,7 @@ def test_a_collector_that_fails_leaves_the_task_and_its_rows_alone(
 def test_a_table_has_the_uri_that_airflow_s_providers_give_it(url: str, schema: str | None, uri: str) -> None:
     # Not an engine, as its driver may not be installed: of one, only these two are asked.
     engine: Any = SimpleNamespace(
-        url=sa.make_url(url), dialect=(mysql if url.startswith("mysql") else postgresql).dialect()
+        url=make_url(url), dialect=(mysql if url.startswith("mysql") else postgresql).dialect()
     )
     engine.dialect.default_schema_name = "public"
     lineage = SnapshotLineage.of([], engine, snapshot_table("credits", schema), "warehouse")
@@ -148,14 +153,15 @@ from airflow.utils.db import initdb
 
 initdb()
 
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from datetime import datetime
+
+from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
-from airflow.sdk import DAG
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from tests.airflow_versions import run_to_its_end
 
-with DAG("lineage", schedule=None) as dag:
+with DAG("lineage", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
     (
         CreditsToSqlOperator(task_id="write", sql_conn_id="server", table="credits")
         >> SQLExecuteQueryOperator(task_id="read", conn_id="server", sql="SELECT * FROM credits")
@@ -166,11 +172,7 @@ with DAG("lineage", schedule=None) as dag:
     )
     CreditsToSqlOperator(task_id="nothing", sql_conn_id="file", smspartner_conn_id="two")
 
-DagBundlesManager().sync_bundles_to_db()
-bag = DagBag(bundle_name="dags-folder", collect_dags=False)
-bag.bag_dag(dag)
-sync_bag_to_db(bag, "dags-folder", None)
-dag.test()
+run_to_its_end(dag)
 """
 
 
@@ -182,7 +184,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
     home = tmp_path_factory.mktemp("openlineage")
     server = pgserver.get_server(home / "postgresql", cleanup_mode="delete")
     server.psql('CREATE SCHEMA "My schema"')
-    url = sa.make_url(server.get_uri())
+    url = make_url(server.get_uri())
     with SMSPartnerSandbox(balance="10225.119", api_key=KEY) as sandbox:
         connections = {
             "smspartner_default": sandbox.connection_json(),
@@ -203,7 +205,10 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
         transport = {"type": "file", "log_file_path": str(home / "events.jsonl"), "append": True}
         environment = os.environ | {f"AIRFLOW_CONN_{name.upper()}": given for name, given in connections.items()}
         environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
-        subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, timeout=300)
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        program = home / "program.py"  # a file, as Airflow 2 keeps a DAG's source
+        program.write_text(PROGRAM)
+        subprocess.run([sys.executable, program], env=environment, check=True, capture_output=True, timeout=300)
     server.cleanup()
     text = (home / "events.jsonl").read_text()
     events = [json.loads(line) for line in text.splitlines()]
@@ -278,16 +283,6 @@ def test_a_database_that_is_gone_by_then_leaves_the_api_to_openlineage(
 # Assets
 
 
-def asset_events(asset: Asset) -> list[dict[str, Any]]:
-    """Return the extras of the events of an asset in Airflow's metadata database, the oldest first."""
-    from airflow.models.asset import AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        events = sa.select(AssetEvent.extra).join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-        return list(session.scalars(events.where(AssetModel.name == asset.name).order_by(AssetEvent.id)))
-
-
 def test_the_event_of_an_outlet_carries_the_figures_and_no_user_name(
     sandbox: SMSPartnerSandbox, connect: Any, warehouse: Path, run_task: Any
 ) -> None:
@@ -320,9 +315,9 @@ def test_a_consumer_of_the_asset_reads_the_figures(
 ) -> None:
     asset = Asset("credits_consumed")
     connect(sandbox)
-    with DAG("credits_producer", schedule=None) as producer:
+    with DAG("credits_producer", schedule=None, start_date=START) as producer:
         CreditsToSqlOperator(task_id="snapshot", sql_conn_id="warehouse", outlets=[asset])
-    with DAG("credits_consumer", schedule=asset) as consumer:
+    with DAG("credits_consumer", schedule=[asset], start_date=START) as consumer:
 
         @task(inlets=[asset])
         def balance(inlet_events: Any = None) -> list[str]:
@@ -339,7 +334,7 @@ def test_each_mapped_account_has_an_event_of_its_own(
 ) -> None:
     asset = Asset("credits_mapped")
     conn_ids = [connect(sandbox, f"account_{number}") for number in range(2)]
-    with DAG("credits_mapped", schedule=None) as dag:
+    with DAG("credits_mapped", schedule=None, start_date=START) as dag:
         CreditsToSqlOperator.partial(task_id="snapshot", sql_conn_id="warehouse", outlets=[asset]).expand(
             smspartner_conn_id=conn_ids
         )

@@ -7,12 +7,13 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, timezone
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
@@ -80,16 +81,14 @@ def test_a_user_name_is_stored_only_when_asked_for(
 def test_a_re_run_replaces_its_row_and_another_run_adds_one(
     sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_dag: Any
 ) -> None:
-    from airflow.sdk import timezone
-
     connect(sandbox)
-    with DAG("snapshots_again", schedule=None) as dag:
+    with DAG("snapshots_again", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         CreditsToSqlOperator(task_id="snapshot", sql_conn_id="warehouse")
     now = timezone.utcnow()
     for balance in ("10225.119", "10000", "9000"):
         sandbox.spend(sandbox.balance)
         sandbox.top_up(balance)
-        assert run_dag(dag, logical_date=now, run_after=now).state == "success"
+        assert run_dag(dag, at=now).state == "success"
     (row,) = rows()
     assert row["balance"] == "9000.000000"
     run_dag(dag)
@@ -220,7 +219,7 @@ def test_accounts_are_read_side_by_side_up_to_max_concurrency(
 
 def test_it_maps_over_accounts_one_row_each(sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_dag: Any) -> None:
     conn_ids = [connect(sandbox, f"account_{number}") for number in range(3)]
-    with DAG("mapped_snapshots", schedule=None) as dag:
+    with DAG("mapped_snapshots", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         CreditsToSqlOperator.partial(task_id="snapshot", sql_conn_id="warehouse").expand(smspartner_conn_id=conn_ids)
     assert run_dag(dag).state == "success"
     assert sorted((row["smspartner_conn_id"], row["map_index"]) for row in rows()) == [

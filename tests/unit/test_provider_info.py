@@ -73,11 +73,25 @@ for command in ("list", "hooks", "get airflow-provider-smspartner"):
     assert hook["conn_id_attribute_name"] == "smspartner_conn_id"
 
 
+def test_airflow_shows_the_form_that_is_declared() -> None:
+    # In a process of its own: Airflow 3.0 and 3.1 replace modules to ask for it.
+    program = "import json, tests.airflow_versions as it; print(json.dumps(it.connection_form('smspartner')))"
+    shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    (declared,) = get_provider_info()["connection-types"]
+    behaviour = declared["ui-field-behaviour"]
+    assert json.loads(shown.splitlines()[-1]) == {
+        "extras": {name: [field["label"], field["description"]] for name, field in declared["conn-fields"].items()},
+        "hidden": sorted(behaviour["hidden-fields"]),
+        "titles": behaviour["relabeling"],
+        "placeholders": behaviour["placeholders"],
+    }
+
+
 @pytest.mark.parametrize("module", ["sensors.credits", "operators.credits", "get_provider_info", "hooks.smspartner"])
 def test_what_a_dag_file_imports_brings_no_heavy_library_along(module: str) -> None:
     program = f"""
 import sys
-from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator
 before = set(sys.modules)
 import airflow_provider_smspartner.{module}
 print(*sorted(set(sys.modules) - before))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, AirflowException, TaskDeferred, task
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
+from tests.airflow_versions import AIRFLOW
 
 QUICK = {"poke_interval": 0.05, "timeout": 20}
 MODES = pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_an_error_that_time_may_heal_is_a_warning_and_not_yet(
     with once_it_waits(sandbox, sandbox.recover):
         outcome = run_task(CreditsSensor, min_credits=1, **mode, **QUICK)
     assert (outcome.state, outcome.tries) == ("success", 1)
-    assert "[warning  ] No reading, not yet: SMS Partner connection 'smspartner_default'" in outcome.log
+    assert re.search(r"(?i)warning.* No reading, not yet: SMS Partner connection 'smspartner_default'", outcome.log)
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
@@ -126,6 +127,8 @@ def test_a_forgiving_gate_skips_on_an_error_that_needs_a_person(
     forgiving: str,
     when: str,
 ) -> None:
+    if AIRFLOW < (3, 1) and (forgiving, when) == ("never_fail", "while it waits") and "deferrable" in mode:
+        pytest.skip("Airflow before 3.1 forgets never_fail when a deferred task comes back")
     connect(sandbox)
     if when == "at once":
         sandbox.fail_next(http_status=401)
@@ -165,10 +168,10 @@ def test_credit_that_the_account_does_not_report_is_waited_for_and_said_to_be_un
 
 @pytest.mark.parametrize("needed", [5000, "5000"])
 def test_what_is_needed_may_come_from_an_upstream_task(
-    sandbox: SMSPartnerSandbox, connect: Any, run_dag: Any, needed: int | str, capfd: pytest.CaptureFixture[str]
+    sandbox: SMSPartnerSandbox, connect: Any, run_dag: Any, needed: int | str, task_log: Any
 ) -> None:
     connect(sandbox, "from_upstream")
-    with DAG(f"upstream_{type(needed).__name__}", schedule=None) as dag:
+    with DAG(f"upstream_{type(needed).__name__}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
 
         @task
         def audience() -> dict[str, Any]:
@@ -183,7 +186,7 @@ def test_what_is_needed_may_come_from_an_upstream_task(
         by_xcom = CreditsSensor(task_id="by_xcom", min_credits=found["count"], smspartner_conn_id="from_upstream")
         found >> templated >> by_xcom
     assert run_dag(dag).state == "success"
-    assert capfd.readouterr().out.count("269082 sms available, 5000 needed: enough") == 2
+    assert "269082 sms available, 5000 needed: enough" in task_log()
 
 
 @pytest.mark.parametrize("rendered", ["None", "-5", "many", "1.5"])
@@ -215,7 +218,7 @@ def test_nonsense_is_refused_while_the_dag_is_parsed_where_it_is_known_by_then(a
 
 def test_it_maps_over_accounts(sandbox: SMSPartnerSandbox, connect: Any, run_dag: Any) -> None:
     conn_ids = [connect(sandbox, f"account_{number}") for number in range(3)]
-    with DAG("mapped_gates", schedule=None) as dag:
+    with DAG("mapped_gates", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         CreditsSensor.partial(task_id="gate", min_credits=1).expand(smspartner_conn_id=conn_ids)
     assert run_dag(dag).state == "success"
     assert sandbox.requests == 3
@@ -226,5 +229,5 @@ def test_a_poke_leaves_nothing_on_the_sensor(sandbox: SMSPartnerSandbox, connect
     sensor = CreditsSensor(task_id="gate", min_credits=10**9)
     before = dict(vars(sensor))
     sensor.poke({})
-    left = {name: value for name, value in vars(sensor).items() if name != "_cached_logger"}  # Airflow's own
+    left = {name: value for name, value in vars(sensor).items() if name not in {"_cached_logger", "_log"}}  # Airflow's
     assert left == before

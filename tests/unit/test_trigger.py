@@ -188,13 +188,13 @@ async def test_a_watcher_fires_once_per_crossing_and_is_armed_again_by_the_margi
     assert await fired(CreditsTrigger(min_credits=50, **arguments), readings) == expected
 
 
-async def test_a_watcher_outlives_errors_even_those_that_need_a_person(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_watcher_outlives_errors_even_those_that_need_a_person(task_log: Any) -> None:
     readings = [SMSPartnerAccessError("key refused"), SMSPartnerUnavailableError("away"), account(49)]
     watcher = CreditsTrigger(min_credits=50, direction="below")
     events = [event.payload async for event in watcher.filter_shared_stream(stream(readings))]
     assert [event["status"] for event in events] == ["crossed"]
     assert events[0].items() >= {"direction": "below", "min_credits": 50, "credit_type": "sms"}.items()
-    assert "a person is needed: key refused" in capfd.readouterr().out
+    assert "a person is needed: key refused" in task_log()
 
 
 class Memory:
