@@ -170,7 +170,14 @@ def test_settings_do_not_show_their_secrets() -> None:
         assert secret not in repr(read)
 
 
-def test_the_form_declares_each_extra_with_its_default() -> None:
+def test_the_form_has_each_extra_and_untouched_it_is_read_as_the_defaults() -> None:
     (connection_type,) = get_provider_info()["connection-types"]
-    declared = {name: field["schema"].get("default") for name, field in connection_type["conn-fields"].items()}
-    assert declared == {name: extra.default if name != "verify" else "true" for name, extra in EXTRAS.items()}
+    fields = connection_type["conn-fields"]
+    assert set(fields) == set(EXTRAS)
+    assert settings({name: field["schema"].get("default") for name, field in fields.items()}) == settings()
+
+
+def test_the_form_stores_no_text_that_airflow_would_warn_of_as_too_short_to_mask() -> None:
+    (connection_type,) = get_provider_info()["connection-types"]
+    defaults = [field["schema"].get("default") for field in connection_type["conn-fields"].values()]
+    assert [default for default in defaults if isinstance(default, str) and len(default) < 5] == []

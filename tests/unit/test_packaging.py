@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import tomllib
+import warnings
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import airflow_provider_smspartner
 
@@ -52,6 +56,13 @@ def test_the_version_stands_in_the_package_alone() -> None:
 def test_no_import_goes_round_in_a_circle() -> None:
     graph = {name: {to for to in imports(module) if to != name} for name, module in modules().items()}
     TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
+def test_a_deprecation_that_the_package_causes_is_an_error_in_a_test(category: type[Warning]) -> None:
+    where: Any = {"filename": "credits.py", "lineno": 1, "module": "airflow_provider_smspartner.sensors.credits"}
+    with pytest.raises(category):
+        warnings.warn_explicit("on its way out", category, **where)
 
 
 def test_every_function_fits_a_screen() -> None:

@@ -1,0 +1,40 @@
+"""The page of versions against what `make matrix` installs and runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests import matrix
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "compatibility.rst").read_text()
+
+
+def pinned(row: matrix.Row, name: str) -> str:
+    found = re.search(rf"^{name}==([\w.]+)", row.constraints.read_text(), re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def test_the_page_lists_the_rows_of_the_matrix_with_the_versions_that_they_pin() -> None:
+    listed = re.findall(r"^(\d+\.\d+\.\d+) +(3\.\d+) +([\d.]+) +\w", PAGE, re.MULTILINE)
+    assert listed == [(row.airflow, row.python, pinned(row, "sqlalchemy")) for row in matrix.ROWS]
+
+
+@pytest.mark.parametrize("row", matrix.ROWS, ids=lambda row: row.name)
+def test_each_row_pins_the_airflow_that_it_is_named_after_and_no_registry(row: matrix.Row) -> None:
+    assert pinned(row, "apache-airflow") == row.airflow
+    assert "://" not in row.constraints.read_text()
+
+
+def test_the_lowest_row_pins_each_lower_bound_of_the_metadata() -> None:
+    (row,) = (row for row in matrix.ROWS if row.is_lowest)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert len(matrix.lowest_versions()) == len(declared)
+    for pin in matrix.lowest_versions():
+        name, _, version = pin.partition("==")
+        assert pinned(row, name) == version
