@@ -9,7 +9,7 @@ SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 CLUSTER := .venv-cluster
 
-.PHONY: help demo test faults fuzz check docs snowflake system system-kills system-celery constraints clean
+.PHONY: help demo test faults fuzz check docs snowflake matrix system system-kills system-celery constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

