@@ -8,8 +8,9 @@ READY := .venv/.ready
 SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 CLUSTER := .venv-cluster
+AIRFLOW := .venv-airflow
 
-.PHONY: help demo test faults fuzz check docs snowflake matrix system system-kills system-celery constraints clean
+.PHONY: help demo test faults fuzz check docs snowflake matrix system system-kills system-celery airflow browser constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,12 +47,15 @@ docs: $(READY) ## the documentation, warnings as errors; its links, commands and
 snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in for Snowflake
 	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
 
+matrix: $(READY) ## the tests on each Airflow and Python that this is for, in environments of their own
+	@$(BIN)/python tests/matrix.py
+
 # As a user gets it: from the wheel, which a repository on the path would stand in for.
 define install_wheel
 	@rm -rf $(1)/dist
 	@$(BIN)/python -m build --wheel --no-isolation -qq --outdir $(1)/dist
 	@$(BIN)/uv pip install --quiet --python $(1)/bin/python --compile-bytecode --constraints $(2) \
-		--reinstall-package airflow-provider-smspartner $(1)/dist/*.whl
+		--reinstall-package airflow-provider-smspartner $(1)/dist/*.whl $(3)
 endef
 
 system: $(SYSTEM)/.ready ## the wheel on a real Airflow: 55 gates, two watchers, the triggerer killed meanwhile (4 minutes)
@@ -66,6 +70,17 @@ system-celery: $(CLUSTER)/.ready ## the same on Celery, Redis and PostgreSQL, wi
 	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
 	@$(BIN)/python -m pytest -q tests/system/celery
 
+# The example DAGs keep their snapshots in SQLite.
+airflow: $(AIRFLOW)/.ready ## a real Airflow to look around in, with a sandbox, until Ctrl-C
+	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite)
+	@$(BIN)/python look_around.py $(AIRFLOW)
+
+# Apart, as in one session two Airflows would run at the same time.
+browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser (needs Chromium)
+	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite)
+	@$(BIN)/python -m pytest -q tests/system/browser
+	@$(BIN)/python -m pytest -q tests/system/look_around
+
 # No configuration: one machine's package index must not decide what everybody installs.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --custom-compile-command "make constraints"
@@ -77,7 +92,7 @@ constraints: $(READY) ## the newest versions that pyproject.toml allows, into co
 	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) $(AIRFLOW) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
@@ -91,8 +106,12 @@ $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init_
 	@touch $@
 
 # Empty: it gets what the wheel asks for, and no development tool that could stand in for what it forgets.
-$(SYSTEM)/.ready: $(READY)
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SYSTEM)
+$(SYSTEM)/.ready $(AIRFLOW)/.ready: $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@touch $@
+
+.venv/.browser: constraints/browser.txt $(READY)
+	@$(BIN)/uv pip install --quiet --python .venv --require-hashes -r constraints/browser.txt
 	@touch $@
 
 $(SNOWFLAKE)/.ready: $(READY) constraints/snowflake.txt

@@ -40,10 +40,11 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
-
 # Now, as it brings filters of its own for whatever is called airflow*, which else would come before pytest's: a warning
 # that this package causes is to be an error.
 importlib.import_module("airflow.configuration")
+# And this before a test patches asyncio.sleep, which it would keep for all tests to come.
+importlib.import_module("anyio._backends._asyncio")
 
 
 @atexit.register

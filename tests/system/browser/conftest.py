@@ -1,0 +1,119 @@
+"""A person at Airflow's web pages: the wheel on a real Airflow with the example DAGs, a sandbox, and a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, sync_playwright
+
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.spellings import KEY, told
+from tests.system.airflow import Airflow
+
+REPOSITORY = Path(__file__).parents[3]
+IMAGES = REPOSITORY / "docs" / "images"
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",  # CI is root, whom Chromium refuses otherwise
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE = 240_000
+"""Milliseconds to wait for what a page is going to show: it has 11 MB of scripts, and two cores are slow at times."""
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[SMSPartnerSandbox]:
+    """Serve an account that can pay for 2,631 SMS."""
+    with SMSPartnerSandbox("100.00", KEY) as account:
+        yield account
+
+
+@pytest.fixture(scope="session")
+def airflow(run_airflow: Callable[..., Airflow], airflow_home: Path) -> Airflow:
+    """Run Airflow until the last test has ended; the connection to the account is made in the browser."""
+    connections = {"warehouse": json.dumps({"conn_type": "sqlite", "host": str(airflow_home / "warehouse.db")})}
+    return run_airflow(
+        ".venv-airflow",
+        REPOSITORY / "example_dags",
+        connections,
+        core__dags_are_paused_at_creation="True",  # the hourly ones would run before there is a connection
+        core__test_connection="Enabled",
+        logging__logging_level="INFO",
+    )
+
+
+@pytest.fixture(scope="session")
+def received() -> dict[str, str]:
+    """Collect what Airflow answered the browser, by method and URL and a number."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def browser(
+    airflow: Airflow, received: dict[str, str], leave_out: Callable[[str], NoReturn]
+) -> Iterator[BrowserContext]:
+    """Run Chromium without a window; the first page takes longest, so its cache is for all tests."""
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if executable is None:
+        leave_out("there is no Chromium on the path: apt-get install chromium")
+
+    def keep(request: Request) -> None:
+        answer = request.response()
+        if answer is not None and "json" in answer.headers.get("content-type", ""):
+            with suppress(Error):  # the tab was closed before it had read it
+                received[f"{request.method} {request.url} {len(received)}"] = answer.text()
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = chromium.new_context(
+            base_url=f"http://127.0.0.1:{airflow.port}",
+            viewport={"width": 1280, "height": 800},
+            color_scheme="light",
+            locale="en-GB",
+            timezone_id="UTC",
+        )
+        browser.set_default_timeout(PATIENCE)
+        browser.on("requestfinished", keep)
+        yield browser
+        browser.remove_listener("requestfinished", keep)
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """Open a tab; hold each test to it that what the page ends as tells no key, and that no script of it failed."""
+    page, errors = browser.new_page(), list[object]()
+
+    def keep(error: object) -> None:  # a method of the list will not do: Playwright wants to set an attribute
+        errors.append(error)
+
+    page.on("pageerror", keep)
+    yield page
+    assert told(KEY, page.content()) == []
+    assert errors == []
+    page.close()
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Callable[..., None]:
+    """Take a picture: ``shoot(page, name, clip=…)``. With SCREENSHOTS=1 it is the one in the docs from now on."""
+
+    def shoot(what: Page | Locator, name: str, **how: Any) -> None:
+        folder = IMAGES if os.environ.get("SCREENSHOTS") == "1" else tmp_path
+        what.screenshot(path=folder / f"{name}.png", animations="disabled", caret="hide", **how)
+        assert (folder / f"{name}.png").stat().st_size < 150 * 1024
+
+    return shoot
