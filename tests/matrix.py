@@ -100,7 +100,7 @@ def main() -> int:
         for row, environment in zip(rows, ready, strict=True):
             outcomes[row] = run_tests(row, outcome) if not (outcome := environment.result()).left_out else outcome
     show(outcomes)
-    return max(outcome.exit_status for outcome in outcomes.values())
+    return int(any(outcome.exit_status for outcome in outcomes.values()))
 
 
 def compile_constraints(row: Row) -> None:
@@ -184,12 +184,14 @@ def run_tests(row: Row, outcome: Outcome) -> Outcome:
     command += ["--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"]
     if row.as_of is not None:
         command += [f"--ignore={ROOT / 'tests' / 'unit' / name}" for name in ON_THE_NEWEST_ONLY]
+    report.unlink(missing_ok=True)
     start = time.monotonic()
     with log.open("w") as file:
         run = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False)
     outcome.seconds, outcome.exit_status = time.monotonic() - start, run.returncode
-    count(report, outcome)
-    lines = log.read_text().splitlines()
+    if report.exists():  # it is written last
+        count(report, outcome)
+    lines = log.read_text().splitlines() or ["no word of it"]
     print(lines[-1])
     if run.returncode:
         print("\n".join(lines))
