@@ -38,7 +38,7 @@ FILES = {
     "api-server.log": "/connections",
     "dag-processor.log": "on_workers.py",
     "scheduler.log": "gates_on_campaigns",
-    "triggerer.log": "CreditsTrigger",
+    "triggerer.log": "currently running",
     "worker-1.log": "execute_workload",
     "worker-2.log": "execute_workload",
     "worker-3.log": "execute_workload",
