@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
+from airflow_provider_smspartner.account import SMALLEST_STEP
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.types import TypeEngine
@@ -32,7 +34,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
 
     impl = _NativeNumeric(18, 6)
     cache_ok = True
-    step, exact = Decimal("0.000001"), Context(prec=18, traps=[Inexact, InvalidOperation])
+    exact = Context(prec=18, traps=[Inexact, InvalidOperation])
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(sa.String(20) if dialect.name == "sqlite" else _NativeNumeric(18, 6))
@@ -40,7 +42,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
         if value is None:
             return None
-        amount = _fitted_amount(value).quantize(self.step, context=self.exact)
+        amount = _fitted_amount(value).quantize(SMALLEST_STEP, context=self.exact)
         return format(amount, "f") if dialect.name == "sqlite" else amount
 
     def process_result_value(self, value: object, dialect: Dialect) -> Decimal | None:
@@ -119,6 +121,6 @@ def _fitted_instant(value: datetime) -> datetime:
 def _fitted_amount(value: Decimal) -> Decimal:
     with suppress(Inexact, InvalidOperation):
         if value.is_finite():
-            value.quantize(ExactDecimal.step, context=ExactDecimal.exact)
+            value.quantize(SMALLEST_STEP, context=ExactDecimal.exact)
             return value
     raise ValueError("only 12 digits before the decimal point and 6 behind it fit")
