@@ -152,7 +152,13 @@ def _start_reading(readers: ThreadPoolExecutor, hook: SMSPartnerHook) -> Future[
         failed: Future[Account] = Future()
         failed.set_exception(error)
         return failed
-    return readers.submit(hook.get_account)
+    return readers.submit(_read_once, hook)
+
+
+def _read_once(hook: SMSPartnerHook) -> Account:
+    """Read an account, and close its connection: with hundreds of them a task would run out of descriptors."""
+    with hook.get_conn():
+        return hook.get_account()
 
 
 def _origin(context: Context) -> TaskInstanceRef:

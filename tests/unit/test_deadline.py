@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Thread
 
+import psutil
 import pytest
 
 from airflow_provider_smspartner.exceptions import SMSPartnerUnavailableError
@@ -88,3 +91,40 @@ def test_an_open_connection_is_used_again(connect: Callable[..., str], sandbox: 
     for _ in range(3):
         hook.get_account()
     assert sandbox.connections == 1
+
+
+def test_a_connection_that_is_kept_open_takes_one_descriptor(
+    connect: Callable[..., str], sandbox: SMSPartnerSandbox
+) -> None:
+    connect(sandbox)
+    hooks = [SMSPartnerHook() for _ in range(11)]
+    hooks[0].get_account()
+    before = psutil.Process().num_fds()
+    for hook in hooks[1:]:
+        hook.get_account()
+    # 20, half of them the sandbox's; two for a connection would make 30. The process may open others meanwhile.
+    assert psutil.Process().num_fds() - before < 25
+
+
+FORK = """
+import os
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+SMSPartnerHook().get_account()
+if os.fork() == 0:
+    try:
+        SMSPartnerHook("slow").get_account()
+    except Exception as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_process_that_was_forked_keeps_the_time_too(connect: Callable[..., str], sandbox: SMSPartnerSandbox) -> None:
+    """As a worker does for each task, and a task may, too."""
+    connect(sandbox)
+    with SMSPartnerSandbox(api_key="slow") as slow:
+        slow.fail_next(times=None, delay=30)
+        connect(slow, "slow", timeout=0.3, max_retries=0)
+        done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True, timeout=60)
+    assert "no answer came in time" in done.stdout
