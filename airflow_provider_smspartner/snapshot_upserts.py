@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from sqlalchemy.sql.expression import ClauseElement, Executable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sqlalchemy import Insert
     from sqlalchemy.engine import Connection, RowMapping
     from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -22,23 +24,50 @@ KEY = "snapshot_id"
 
 
 def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    values = {name: statement.excluded[name] for name in _values(table)}
-    statement = statement.on_conflict_do_update(index_elements=[KEY], set_=values)
-    # Before SQLAlchemy 2 there is no RETURNING for several rows, though the dialect of DuckDB says so.
-    if sa.__version__ >= "2" and connection.dialect.insert_executemany_returning:
-        return connection.execute(statement.returning(*table.columns), rows).mappings().all()
-    connection.execute(statement, rows)
-    return _read_back(connection, table, rows)
+    returns_rows = _returns_rows(connection)
+    result = connection.execute(_insert_on_conflict(table, connection.dialect.name, returns_rows), rows)
+    return result.mappings().all() if returns_rows else _read_back(connection, table, rows)
 
 
 def _upsert_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+    returns_rows = _returns_rows(connection)  # MariaDB does
+    quoted = connection.dialect.identifier_preparer.format_table(table) if returns_rows else None
+    result = connection.execute(_insert_on_duplicate_key(table, quoted), rows)
+    if not returns_rows:
+        return _read_back(connection, table, rows)
+    return [row for row in result.mappings() for _ in range(row["held"])]
+
+
+def _returns_rows(connection: Connection) -> bool:
+    # Before SQLAlchemy 2 there is no RETURNING for several rows, though the dialect of DuckDB says so.
+    return sa.__version__ >= "2" and bool(connection.dialect.insert_executemany_returning)
+
+
+# Kept, as building a statement takes as long as a quarter of the write.
+@lru_cache(maxsize=8)
+def _insert_on_conflict(table: sa.Table, dialect_name: str, returns_rows: bool) -> Insert:
+    statement = (sqlite if dialect_name == "sqlite" else postgresql).insert(table)
+    values = {name: statement.excluded[name] for name in _values(table)}
+    upsert: Insert = statement.on_conflict_do_update(index_elements=[KEY], set_=values)
+    return upsert.returning(*table.columns) if returns_rows else upsert
+
+
+@lru_cache(maxsize=8)
+def _insert_on_duplicate_key(table: sa.Table, quoted: str | None) -> Insert:
+    """
+    Return the upsert.
+
+    :param quoted: the table's name in SQL, to have each row returned, too, and with it how many rows ``held`` its key:
+        RETURNING alone would not tell of the one beside it in a table without a primary key
+    """
     statement = mysql.insert(table)
     values = {name: statement.inserted[name] for name in _values(table)}
-    connection.execute(statement.on_duplicate_key_update(values), rows)
-    # Not by RETURNING, which MariaDB has: it would not show the row that a table without the key holds twice.
-    return _read_back(connection, table, rows)
+    upsert: Insert = statement.on_duplicate_key_update(values)
+    if quoted is None:
+        return upsert
+    same = table.alias("same")
+    held = sa.select(sa.func.count()).where(same.c[KEY] == sa.literal_column(f"{quoted}.{KEY}"))
+    return upsert.returning(*table.columns, held.scalar_subquery().label("held"))
 
 
 def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:

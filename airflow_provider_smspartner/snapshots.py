@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -154,10 +154,8 @@ class Snapshot:
 
     def as_xcom(self) -> dict[str, int | str | None]:
         """Return the row JSON-simple: the balance an exact string, instants in ISO 8601, no username unless stored."""
-        row = asdict(self)
-        if self.username is None:
-            del row["username"]
-        return row | {
+        told = [name for name in _COLUMNS if name != "username" or self.username is not None]
+        return {name: getattr(self, name) for name in told} | {
             "captured_at": self.captured_at.isoformat(),
             "logical_date": None if self.logical_date is None else self.logical_date.isoformat(),
             "balance": None if self.balance is None else format(self.balance, "f"),
@@ -228,7 +226,7 @@ def write_snapshots(
     :raises sqlalchemy.exc.DBAPIError: what else the database says; where time heals it, after several attempts
     """
     # In the order of the key, so that two writers of the same rows queue up instead of deadlocking.
-    rows = sorted({row.snapshot_id: asdict(row) for row in snapshots}.values(), key=itemgetter("snapshot_id"))
+    rows = sorted({row.snapshot_id: vars(row) for row in snapshots}.values(), key=itemgetter("snapshot_id"))
     table = folded_table(table, engine.dialect)
     upsert = UPSERTS.get(engine.dialect.name, upsert_portably)
 
