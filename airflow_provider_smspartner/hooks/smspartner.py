@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
@@ -30,6 +32,14 @@ LONGEST_WAIT = 30.0
 """Seconds between two tries of one call. Who is asked to stay away longer gives up, and comes back another time."""
 
 
+KEPT_FOR = (300.0, 600.0)
+"""
+Seconds for which ``aget_account`` keeps the connection that it has read, some time in between.
+
+A triggerer looks connections up one at a time, in a turn of its main loop: some 15 a second, for all triggers together.
+"""
+
+
 class SMSPartnerHook(BaseHook):
     """
     Ask SMS Partner for the credit of an account.
@@ -50,6 +60,7 @@ class SMSPartnerHook(BaseHook):
         self._client: AsyncClient | None = None
         self._client_settings: ConnectionSettings | None = None
         self._client_loop: asyncio.AbstractEventLoop | None = None
+        self._read_again_at = 0.0
 
     def __reduce__(self) -> tuple[type[SMSPartnerHook], tuple[str]]:
         """Copy and pickle the conn id alone: the rest is the key, and what cannot be copied."""
@@ -58,13 +69,16 @@ class SMSPartnerHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's own fields for Airflow before 3.2, which does not read them from ``get_provider_info``."""
-        return {name: _form_field(declared) for name, declared in _connection_type()["conn-fields"].items()}
+        from airflow_provider_smspartner.connection_form import fields
+
+        return fields()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return what the form hides and how it calls the rest, for Airflow before 3.2."""
-        declared = _connection_type()["ui-field-behaviour"]
-        return {name.replace("-", "_"): value for name, value in declared.items()}
+        from airflow_provider_smspartner.connection_form import behaviour
+
+        return behaviour()
 
     def get_conn(self) -> Session:
         """
@@ -100,18 +114,23 @@ class SMSPartnerHook(BaseHook):
         """
         Ask as ``get_account`` does, on an event loop.
 
-        Reads the connection anew each time, as whoever waits on a loop may outlive a key. Close with ``aclose``.
+        Whoever waits on a loop may outlive a key. So the connection is read anew after 5 to 10 minutes, and before that
+        as soon as a call fails: if it has changed, the call is made once more. Close with ``aclose``.
 
         :raises SMSPartnerError: as ``get_account`` does
         """
-        from tenacity import AsyncRetrying
-
+        failed = None
         with self._naming_the_connection():
+            kept = self._client_settings if monotonic() < self._read_again_at else None
+            if kept is not None:
+                try:
+                    return await self._aask(kept)
+                except SMSPartnerError as error:
+                    failed = error.with_traceback(None)
             settings = await self._aread_settings()
-            client = await self._open_client(settings)
-            retrying, request = AsyncRetrying(**self._retry_rule(settings)), _request(settings)
-            account: Account = await retrying(aget, client, request, settings.timeout)
-            return account
+            if failed is not None and settings == kept:
+                raise failed
+            return await self._aask(settings)
 
     async def aclose(self) -> None:
         """Close the HTTP connection that ``aget_account`` keeps open."""
@@ -125,13 +144,21 @@ class SMSPartnerHook(BaseHook):
             with self._naming_the_connection():
                 credits = self._ask().credits
         except SMSPartnerError as error:
-            return False, str(error)
+            # Without the conn id: Airflow makes one up for a test, which nobody knows the connection by.
+            return False, f"SMS Partner connection: {error.args[0]}"
         except Exception as error:  # noqa: BLE001  # Airflow would show the page any text of it
             return False, f"The test itself failed with {type(error).__name__}: look into the log of the API server"
         return True, f"SMS Partner answers. Credit: {credits}"
 
     def _ask(self) -> Account:
         return get(self._session, _request(self._settings), self._settings.timeout)
+
+    async def _aask(self, settings: ConnectionSettings) -> Account:
+        from tenacity import AsyncRetrying
+
+        client, request = await self._open_client(settings), _request(settings)
+        account: Account = await AsyncRetrying(**self._retry_rule(settings))(aget, client, request, settings.timeout)
+        return account
 
     @cached_property
     def _settings(self) -> ConnectionSettings:
@@ -160,6 +187,7 @@ class SMSPartnerHook(BaseHook):
             settings = await asyncio.to_thread(read_settings, conn)
             if settings != self._client_settings:
                 await amask(settings.secrets())
+            self._read_again_at = monotonic() + random.uniform(*KEPT_FOR)  # noqa: S311  # spreads, hides nothing
             return settings
         raise error
 
@@ -214,47 +242,6 @@ class _NamingTheConnection:
         if isinstance(error, SMSPartnerError):
             error.conn_id = self.conn_id
             raise error.with_traceback(None)
-
-
-def _connection_type() -> dict[str, Any]:
-    """Return what ``get_provider_info`` declares of our connections."""
-    from airflow_provider_smspartner.get_provider_info import get_provider_info
-
-    (declared,) = get_provider_info()["connection-types"]
-    return cast("dict[str, Any]", declared)
-
-
-def _form_field(declared: dict[str, Any]) -> Any:
-    """Return a declared field as WTForms' one, of the four classes that Airflow takes: a decimal number is a text."""
-    from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found, unused-ignore]
-        BS3PasswordFieldWidget,
-        BS3TextFieldWidget,
-    )
-    from wtforms import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        BooleanField,
-        IntegerField,
-        PasswordField,
-        StringField,
-    )
-    from wtforms.validators import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        NumberRange,
-        Optional,
-        any_of,
-    )
-
-    schema = declared["schema"]
-    told = {"label": declared["label"], "description": declared["description"], "default": schema.get("default")}
-    if "boolean" in schema["type"]:
-        return BooleanField(**told, validators=[Optional()])
-    if "integer" in schema["type"]:
-        bounds = NumberRange(schema["minimum"], schema["maximum"])
-        return IntegerField(**told, validators=[Optional(), bounds], widget=BS3TextFieldWidget())
-    if schema.get("format") == "password":
-        return PasswordField(**told, validators=[Optional()], widget=BS3PasswordFieldWidget())
-    if "number" in schema["type"]:
-        told["default"] = None  # as a text it would be one that Airflow warns of: too short to be masked
-    allowed = [any_of(schema["enum"])] if "enum" in schema else []
-    return StringField(**told, validators=[Optional(), *allowed], widget=BS3TextFieldWidget())
 
 
 def _request(settings: ConnectionSettings) -> AccountRequest:

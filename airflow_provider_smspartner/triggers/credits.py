@@ -30,6 +30,9 @@ SHORTEST_INTERVAL = 1.0
 STORED_BY_THEN = 5.0
 """Seconds after which Airflow surely has an event in its database; it stores them about once a second."""
 
+TOLD_AGAIN_AFTER = 900.0
+"""Seconds after which a trigger logs again what it has logged last, so that a reader sees that it still polls."""
+
 LONGEST_PAUSE = 900.0
 """Seconds that a server's ``Retry-After`` can hold up the next poll."""
 
@@ -48,7 +51,7 @@ class CreditsTrigger(BaseEventTrigger):
     :param min_credits: as in ``CreditRequirement``
     :param credit_type: as in ``CreditRequirement``
     :param subtract_pending: as in ``CreditRequirement``
-    :param smspartner_conn_id: the Airflow connection; the key is looked up there at each poll, and travels nowhere
+    :param smspartner_conn_id: the Airflow connection; the key is looked up there, and travels nowhere
     :param poke_interval: seconds from one poll to the next, one at least
     :param direction: fire when there is ``"at_least"`` that much (credit came in), or less, ``"below"`` (it runs out);
         a gate waits for ``"at_least"``
@@ -82,6 +85,8 @@ class CreditsTrigger(BaseEventTrigger):
         self._has_fired: bool | None = None
         self._remembered: bool | None = None
         self._fired_at = 0.0
+        self._told: str | None = None
+        self._tell_again_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, JSON-simple and without a secret."""
@@ -137,8 +142,12 @@ class CreditsTrigger(BaseEventTrigger):
                 yield event
 
     def _log_reading(self, reading: Reading, failures: int) -> None:
+        """Log what is new: each line of a trigger takes a triggerer's main loop a turn, and thousands may wait."""
+        told = self.requirement.describe(reading.credits) if isinstance(reading, Account) else str(reading)
+        if told == self._told and time.monotonic() < self._tell_again_at:
+            return
+        self._told, self._tell_again_at = told, time.monotonic() + TOLD_AGAIN_AFTER
         if isinstance(reading, Account):
-            told = self.requirement.describe(reading.credits)
             self.log.info("SMS Partner connection %r: %s", self.smspartner_conn_id, told)
         elif reading.retryable:
             self.log.warning("No reading, %d in a row, not yet: %s", failures, reading)

@@ -89,7 +89,7 @@ def _hold_the_requests(fault: Fault, mode: Mode, course: Course, clock: Clock) -
 
 def _hold_what_is_told(fault: Fault, mode: Mode, course: Course, told: str) -> None:
     if mode is Mode.TEST_CONNECTION:
-        assert course.told.removeprefix("SMS Partner connection 'smspartner_default': ") == fault.sentence
+        assert course.told.removeprefix("SMS Partner connection: ") == fault.sentence
         return
     if fault.reads is None:
         assert f"SMS Partner connection 'smspartner_default': {fault.sentence}" in told

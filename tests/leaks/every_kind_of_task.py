@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+import logging
+from datetime import UTC, datetime
+
 from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.utils.db import initdb
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
+from tests.airflow_versions import run_to_its_end
 from tests.spellings import PLANTED
 
 NUMBERS = range(len(PLANTED))
@@ -16,7 +18,8 @@ RIGHT, WRONG = ([f"{kind}_{number}" for number in NUMBERS] for kind in ("right",
 
 if __name__ == "__main__":
     initdb()
-    with DAG("every_kind", schedule=None) as dag:
+    logging.getLogger().setLevel(logging.DEBUG)  # where it was, until that made it WARNING
+    with DAG("every_kind", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         for number in NUMBERS:
             for conn_id in ("right", "wrong", "refused", "bad", "unreadable"):
                 CreditsSensor(
@@ -41,8 +44,4 @@ if __name__ == "__main__":
             store_username=True,
         )
         CreditsToSqlOperator(task_id="partly", sql_conn_id="warehouse", smspartner_conn_id=[*RIGHT, *WRONG])
-    DagBundlesManager().sync_bundles_to_db()
-    bag = DagBag(bundle_name="dags-folder", collect_dags=False)
-    bag.bag_dag(dag)
-    sync_bag_to_db(bag, "dags-folder", None)
-    dag.test()
+    run_to_its_end(dag)

@@ -96,14 +96,55 @@ async def test_calls_of_one_hook_share_one_connection_on_an_event_loop(
     assert (sandbox.requests, sandbox.connections) == (3, 1)
 
 
-async def test_a_key_that_changes_while_somebody_waits_is_used_from_the_next_reading_on(connect: Any) -> None:
+@pytest.mark.parametrize(("kept_for", "old_key"), [((300, 600), 3), ((0, 0), 1)], ids=["soon", "later"])
+async def test_a_connection_that_changes_while_somebody_waits_counts_some_minutes_later(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, kept_for: tuple[float, float], old_key: int
+) -> None:
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_FOR", kept_for)
     with SMSPartnerSandbox(api_key=["first-key", "second-key"]) as sandbox:
-        hook = SMSPartnerHook(connect(sandbox))
+        hook = SMSPartnerHook(connect(sandbox, api_key="first-key"))
         await hook.aget_account()
         connect(sandbox, api_key="second-key")
         await hook.aget_account()
+        await hook.aget_account()
         await hook.aclose()
-        assert sandbox.requests_by_key == {"first-key": 1, "second-key": 1}
+        assert sandbox.requests_by_key["first-key"] == old_key
+        assert sandbox.requests == 3
+
+
+async def test_a_key_that_is_refused_is_looked_up_once_more_before_anybody_fails(connect: Any) -> None:
+    with SMSPartnerSandbox(api_key="old-key") as before, SMSPartnerSandbox(api_key="new-key") as sandbox:
+        hook = SMSPartnerHook(connect(before))
+        await hook.aget_account()
+        before.fail_next(times=None, http_status=401)
+        connect(sandbox)
+        assert (await hook.aget_account()).credits.sms is not None
+        await hook.aclose()
+        assert (before.requests, sandbox.requests) == (2, 1)
+
+
+async def test_a_key_that_is_refused_and_has_not_changed_is_not_tried_again(
+    connect: Any, sandbox: SMSPartnerSandbox
+) -> None:
+    hook = SMSPartnerHook(connect(sandbox))
+    await hook.aget_account()
+    sandbox.fail_next(times=None, http_status=401)
+    with pytest.raises(SMSPartnerAccessError):
+        await hook.aget_account()
+    await hook.aclose()
+    assert sandbox.requests == 2
+
+
+async def test_a_connection_that_is_mended_during_an_outage_counts_at_once(
+    connect: Any, sandbox: SMSPartnerSandbox
+) -> None:
+    hook = SMSPartnerHook(connect(sandbox, max_retries=0))
+    await hook.aget_account()
+    sandbox.fail_next(times=None, http_status=503)
+    with SMSPartnerSandbox("10") as elsewhere:
+        connect(elsewhere)
+        assert (await hook.aget_account()).credits.balance == 10
+    await hook.aclose()
 
 
 async def test_the_event_loop_goes_on_while_an_answer_is_awaited(
@@ -338,8 +379,16 @@ def test_a_test_of_the_connection_asks_once_and_tells_what_is_wrong(
     sandbox.fail_next(http_status=503)
     works, text = hook.test_connection()
     assert (works, sandbox.requests) == (False, 1)
-    assert "'smspartner_default'" in text
     assert "503" in text
+
+
+def test_a_test_of_the_connection_leaves_out_its_name_which_airflow_makes_up(
+    sandbox: SMSPartnerSandbox, connect: Any
+) -> None:
+    connect(sandbox, timeout="soon")
+    works, text = SMSPartnerHook().test_connection()
+    assert not works
+    assert text == "SMS Partner connection: its extra 'timeout' must be a number of seconds above 0, 3600 at most"
 
 
 def test_a_foreign_error_in_a_test_of_the_connection_keeps_its_text_from_the_page(

@@ -205,7 +205,6 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
         transport = {"type": "file", "log_file_path": str(home / "events.jsonl"), "append": True}
         environment = os.environ | {f"AIRFLOW_CONN_{name.upper()}": given for name, given in connections.items()}
         environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         program = home / "program.py"  # a file, as Airflow 2 keeps a DAG's source
         program.write_text(PROGRAM)
         subprocess.run([sys.executable, program], env=environment, check=True, capture_output=True, timeout=300)

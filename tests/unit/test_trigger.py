@@ -331,3 +331,16 @@ async def test_neither_log_nor_repr_nor_event_holds_the_key_or_a_name(
     assert "apiKey=***" in told
     assert "S3cr3t" not in told
     assert "sandbox@" not in told
+
+
+async def test_a_trigger_logs_what_is_new_and_repeats_itself_only_now_and_then(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], task_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(sandbox)
+    assert await events_of(CreditsTrigger(min_credits=10**9, once=True)) == [{"status": "still waiting"}]
+    told_once = task_log().count("269082 sms available")  # more than 1 where an old Airflow both prints and logs it
+    assert (sandbox.requests, told_once > 0) == (POLLS, True)
+    pauses.clear()
+    monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.TOLD_AGAIN_AFTER", 0)
+    assert await events_of(CreditsTrigger(min_credits=10**9, once=True)) == [{"status": "still waiting"}]
+    assert task_log().count("269082 sms available") == POLLS * told_once

@@ -180,10 +180,12 @@ def test_each_connection_is_asked_once_an_interval_whichever_worker_its_gates_ca
 
 
 def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once(
-    airflow: Airflow, waiting: dict[str, DagRun], keys: dict[str, str]
+    airflow: Airflow, waiting: dict[str, DagRun], accounts: Accounts, keys: dict[str, str]
 ) -> None:
     wrong = {"connection_id": "revoked", "conn_type": "smspartner", "password": keys["revoked"] + "gone"}
     airflow.ask("PATCH", "/connections/revoked?update_mask=password", wrong)
+    # The triggerer keeps the old key for some minutes, as long as it works.
+    accounts["revoked"].fail_next(http_status=401)
     waiting["revoked"].wait_for(GATES["revoked"], "failed")
     assert {gate["try_number"] for gate in waiting["revoked"].tasks()} == {1}
     failed_with = "SMS Partner does not know this API key: check the connection's password (code 10)"

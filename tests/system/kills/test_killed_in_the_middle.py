@@ -217,7 +217,6 @@ def test_airflows_own_database_may_be_away_while_gates_wait_and_snapshots_are_wr
         back, asked = time.time(), account.requests
     kept_up(lambda: account.requests > asked)
     figures[f"s from the return of its database after {DATABASE_AWAY} s to the next poll"] = round(time.time() - back)
-    kept_up(lambda: gates.told_a_reading_since(back) == GATES)
     # A run from now on needs a scheduler that has not given up.
     runs.append(airflow.trigger("snapshots"))
     kept_up(lambda: sum((run.states() for run in runs), Counter())["success"] == len(runs))
