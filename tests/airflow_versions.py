@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,19 @@ def run_to_its_end(dag: DAG, at: datetime | None = None) -> DagRun:
         return dag.test(execution_date=at)
     bag.bag_dag(dag)
     _store(bag)
+    _share_the_api_server()
     if AIRFLOW < (3, 1):
         _mend_runs_in_process()
     moment: dict[str, Any] = {} if at is None else {"logical_date": at, "run_after": at}
     return dag.test(**moment)
+
+
+def _share_the_api_server() -> None:
+    """Keep one API server for all tasks in this process, as Airflow 3.3 does: older ones set one up for each."""
+    from airflow.sdk.execution_time import supervisor
+
+    if not hasattr(supervisor.in_process_api_server, "cache_info"):
+        supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 
 def _mend_runs_in_process() -> None:

@@ -8,12 +8,11 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_smspartner.cli import get_commands
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.airflow_versions import needs_airflow
 
 Command = Callable[..., None]
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(ProvidersManager, "cli_command_functions"), reason="providers add no commands to this Airflow"
-)
+pytestmark = needs_airflow(3, 2, for_the_sake_of="command of a provider's own")
 
 
 @pytest.fixture

@@ -20,9 +20,22 @@ def pinned(row: matrix.Row, name: str) -> str:
     return found[1]
 
 
-def test_the_page_lists_the_rows_of_the_matrix_with_the_versions_that_they_pin() -> None:
-    listed = re.findall(r"^(\d+\.\d+\.\d+) +(3\.\d+) +([\d.]+) +\w", PAGE, re.MULTILINE)
-    assert listed == [(row.airflow, row.python, pinned(row, "sqlalchemy")) for row in matrix.ROWS]
+def what_runs(row: matrix.Row) -> str:
+    return "Airflow and databases" if row.has_databases else "Airflow"
+
+
+def test_the_page_lists_the_rows_of_the_matrix_with_the_versions_that_they_pin_and_what_they_run() -> None:
+    listed = re.findall(r"^(\d+\.\d+\.\d+) +(3\.\d+) +([\d.]+) +(\w.*)$", PAGE, re.MULTILINE)
+    assert listed == [(row.airflow, row.python, pinned(row, "sqlalchemy"), what_runs(row)) for row in matrix.ROWS]
+
+
+def test_each_line_of_sqlalchemy_is_tested_on_databases() -> None:
+    assert {pinned(row, "sqlalchemy")[:3] for row in matrix.ROWS if row.has_databases} == {"1.4", "2.0", "2.1"}
+
+
+def test_what_a_row_leaves_to_others_is_there() -> None:
+    for pattern in matrix.LEFT_TO_MAKE_TEST + matrix.ON_DATABASES:
+        assert list((ROOT / "tests").glob(pattern)), pattern
 
 
 @pytest.mark.parametrize("row", matrix.ROWS, ids=lambda row: row.name)

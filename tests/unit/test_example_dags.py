@@ -170,7 +170,6 @@ def test_the_mapped_example_fails_for_the_one_account_that_is_refused(
     ]
 
 
-@needs_airflow(3, 0, for_the_sake_of="DAG without a start date")
 def test_the_dag_in_the_readme_is_one() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
