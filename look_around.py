@@ -116,12 +116,12 @@ def introduction(airflow: str, sandbox: str) -> str:
     """Say where to click."""
     return f"""
   Look at   {airflow}/dags/smspartner_first_gate
-            Press Trigger, and once more in the form. The log of the task enough_credit tells what it waits for:
-            2631 SMS are there, 5000 are needed.
-  Top up    curl -X POST '{sandbox}/sandbox/top-up?amount=100'
-            Within ten seconds or so the gate is open, and the next task runs.
-  Then      smspartner_gate_campaign: a whole campaign, of which the sending is a line in a log.
-            {airflow}/connections: the connections, their form, the button Test.
+            No password is asked for. Press Trigger, and once more in the form; then click the task enough_credit.
+            Its log says what it waits for: 2631 SMS are there, 5000 are needed.
+  Top up    In another terminal: curl -X POST '{sandbox}/sandbox/top-up?amount=100'
+            Within twenty seconds or so the gate is open, and the task "send" has run.
+  Then      {airflow}/dags/smspartner_gate_campaign (a campaign, of which the sending is a line in a log)
+            {airflow}/connections (their form, the button Test)
             All DAGs are on but {STAYS_PAUSED}, which wants a schema that SQLite has not.
   Logs      {HOME.relative_to(ROOT)}
 

@@ -41,8 +41,15 @@ def account() -> Iterator[SMSPartnerSandbox]:
         yield account
 
 
+@pytest.fixture(scope="session", autouse=True)
+def chromium(leave_out: Callable[[str], NoReturn]) -> str:
+    """Find the browser: whoever has none need not wait for Airflow to start."""
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    return executable or leave_out("there is no Chromium on the path: apt-get install chromium")
+
+
 @pytest.fixture(scope="session")
-def airflow(run_airflow: Callable[..., Airflow], airflow_home: Path) -> Airflow:
+def airflow(chromium: str, run_airflow: Callable[..., Airflow], airflow_home: Path) -> Airflow:
     """Run Airflow until the last test has ended; the connection to the account is made in the browser."""
     connections = {"warehouse": json.dumps({"conn_type": "sqlite", "host": str(airflow_home / "warehouse.db")})}
     return run_airflow(
@@ -62,13 +69,8 @@ def received() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def browser(
-    airflow: Airflow, received: dict[str, str], leave_out: Callable[[str], NoReturn]
-) -> Iterator[BrowserContext]:
+def browser(chromium: str, airflow: Airflow, received: dict[str, str]) -> Iterator[BrowserContext]:
     """Run Chromium without a window; the first page takes longest, so its cache is for all tests."""
-    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if executable is None:
-        leave_out("there is no Chromium on the path: apt-get install chromium")
 
     def keep(request: Request) -> None:
         answer = request.response()
@@ -77,8 +79,8 @@ def browser(
                 received[f"{request.method} {request.url} {len(received)}"] = answer.text()
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        browser = chromium.new_context(
+        process = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = process.new_context(
             base_url=f"http://127.0.0.1:{airflow.port}",
             viewport={"width": 1280, "height": 800},
             color_scheme="light",
@@ -89,7 +91,7 @@ def browser(
         browser.on("requestfinished", keep)
         yield browser
         browser.remove_listener("requestfinished", keep)
-        chromium.close()
+        process.close()
 
 
 @pytest.fixture

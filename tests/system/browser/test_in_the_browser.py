@@ -198,7 +198,9 @@ def test_the_test_button_shows_the_credit_or_what_is_wrong(
     form.get_by_label("API key").fill(WRONG_KEY)
     save(form)
     told = press_test(page, "smspartner_default", "Failed")
-    assert "SMS Partner does not know this API key: check the connection's password (code 10)" in told
+    assert told.splitlines()[1:] == [
+        "SMS Partner connection: SMS Partner does not know this API key: check the connection's password (code 10)"
+    ]
 
     form = edit_connection(page, "smspartner_default")
     form.get_by_label("API key").fill(KEY)
@@ -248,7 +250,7 @@ def test_a_gate_that_waits_says_what_it_lacks_in_its_log_on_the_page(
     log = page.get_by_text("SMS Partner connection 'smspartner_default': 2631 sms available, 5000 needed: not enough")
     expect(log.nth(1)).to_be_visible()
     expect(page.get_by_text("Up For Reschedule")).to_be_visible()
-    shoot(page, "waiting-gate-log", clip={"x": 330, "y": 60, "width": 940, "height": 450})
+    shoot(page, "waiting-gate-log", clip={"x": 335, "y": 60, "width": 935, "height": 450})
 
 
 def test_a_gate_in_the_triggerer_leads_to_where_credit_is_bought(page: Page, airflow: Airflow) -> None:
@@ -279,7 +281,7 @@ def test_an_example_runs_to_success_before_the_eyes(page: Page, airflow: Airflow
     page.get_by_role("button", name="Collapse Details Panel").click()
     page.get_by_role("button", name="Fit View").click()
     page.get_by_role("link", name="snapshot_after").element_handle().wait_for_element_state("stable")
-    shoot(page, "example-dag", clip={"x": 0, "y": 0, "width": 1280, "height": 520})
+    shoot(page, "example-dag", clip={"x": 100, "y": 385, "width": 1140, "height": 120})
 
 
 def test_nothing_that_the_browser_received_holds_a_key(
