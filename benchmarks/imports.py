@@ -1,0 +1,78 @@
+"""What the sensor and the operator add to the parsing of a DAG file, in a fresh interpreter each time."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from benchmarks.measure import Line, Spread
+
+PROGRAM = """
+import sys, time
+from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
+before, begin = set(sys.modules), time.perf_counter()
+{imports}
+print(time.perf_counter() - begin, len(set(sys.modules) - before))
+"""
+
+SIDES = {
+    "ours": """
+from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from airflow_provider_smspartner.sensors.credits import CreditsSensor
+""",
+    "rival": """
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+from airflow.providers.http.sensors.http import HttpSensor
+""",
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How often each side is imported."""
+
+    rounds: int
+
+
+FULL, QUICK = Size(rounds=15), Size(rounds=1)
+
+
+def measure(size: Size) -> list[Line]:
+    """Return the time and the modules."""
+    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
+    modules: dict[str, int] = {}
+    for _ in range(size.rounds):
+        for name in random.sample(list(SIDES), len(SIDES)):
+            took, modules[name] = _import_once(SIDES[name])
+            seconds[name].append(took)
+    ours, rival = Spread.of(seconds["ours"]), Spread.of(seconds["rival"])
+    figure = "added to ``airflow.sdk`` at parse time"
+    return [
+        Line(
+            figure,
+            "time",
+            ours.told("ms", 1e3),
+            f"rival: {rival.told('ms', 1e3)}",
+            f"{ours.median / rival.median:.3f}",
+            "at most 15 ms",
+            ours.median <= 0.015,
+        ),
+        Line(
+            figure,
+            "modules",
+            str(modules["ours"]),
+            f"rival: {modules['rival']}",
+            f"{modules['ours'] / modules['rival']:.3f}",
+            "at most 12",
+            modules["ours"] <= 12,
+        ),
+    ]
+
+
+def _import_once(imports: str) -> tuple[float, int]:
+    program = PROGRAM.format(imports=imports)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    seconds, modules = done.stdout.split()
+    return float(seconds), int(modules)

@@ -1,0 +1,93 @@
+"""Many accounts in one task, at an API that takes its time."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import requests
+
+from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from benchmarks.accounts import Account, connections, serve
+from benchmarks.measure import Line, Spread
+from benchmarks.task import task_context
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many accounts are read, how many at a time, and how often all that."""
+
+    accounts: int
+    concurrency: int
+    rounds: int
+    delay: float = 0.1
+
+
+FULL, QUICK = Size(accounts=200, concurrency=16, rounds=9), Size(accounts=8, concurrency=4, rounds=1)
+
+
+def measure(size: Size) -> list[Line]:
+    """Return the whole task, with its 200 rows in a SQLite file, beside the time that the API alone takes."""
+    keys = [f"key-{number}" for number in range(size.accounts)]
+    with serve(*keys, delay=size.delay) as accounts, TemporaryDirectory() as folder:
+        named = {f"account_{number}": account.connection() for number, account in enumerate(accounts)}
+        database = f'{{"conn_type": "sqlite", "host": "{Path(folder) / "credits.db"}"}}'
+        with connections(named | {"warehouse": database}):
+            seconds: dict[str, list[float]] = {"ours": [], "bare": []}
+            for _ in range(size.rounds):
+                for name in random.sample(list(seconds), len(seconds)):
+                    took = _run_task(list(named), size) if name == "ours" else _ask_barely(accounts, size)
+                    seconds[name].append(took)
+    ours, bare = Spread.of(seconds["ours"]), Spread.of(seconds["bare"])
+    least = size.accounts * size.delay / size.concurrency
+    figure = f"{size.accounts} accounts in one task, {size.concurrency} at a time, answers in {size.delay * 1e3:.0f} ms"
+    return [
+        Line(
+            figure,
+            f"{size.accounts} x {size.delay} s / {size.concurrency}",
+            ours.told("s"),
+            f"computed: {least:.2f} s",
+            f"{ours.median / least:.2f}",
+            "at most 1.3",
+            ours.median / least <= 1.3,
+        ),
+        Line(
+            figure,
+            "bare requests in as many threads",
+            ours.told("s"),
+            f"floor: {bare.told('s')}",
+            f"{ours.median / bare.median:.2f}",
+            "",
+            None,
+        ),
+    ]
+
+
+def _run_task(conn_ids: list[str], size: Size) -> float:
+    """Execute the operator, made anew as in a task of its own."""
+    operator = CreditsToSqlOperator(
+        task_id="snapshots", sql_conn_id="warehouse", smspartner_conn_id=conn_ids, max_concurrency=size.concurrency
+    )
+    context = task_context()
+    begin = time.perf_counter()
+    rows = operator.execute(context)
+    took = time.perf_counter() - begin
+    assert len(rows) == size.accounts
+    return took
+
+
+def _ask_barely(accounts: list[Account], size: Size) -> float:
+    def ask(account: Account) -> Any:
+        return requests.get(f"{account.url}/me", params={"apiKey": account.key}, timeout=10).json()
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(size.concurrency) as readers:
+        answers = list(readers.map(ask, accounts))
+    took = time.perf_counter() - begin
+    assert all(answer["success"] for answer in answers)
+    return took

@@ -1,0 +1,150 @@
+"""Many triggers on as many accounts in one real triggerer: its event loop, what each costs, and polls on time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+from benchmarks.gates import NEVER
+from benchmarks.measure import Line
+from benchmarks.probe import LagProbe
+from benchmarks.triggerer import Triggerer, run_triggerer, until
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many triggers there are, how often they poll, and over how many polls of each they are watched."""
+
+    triggers: int
+    interval: float
+    intervals: int
+
+
+FULL, QUICK = Size(triggers=2000, interval=60, intervals=3), Size(triggers=5, interval=1, intervals=3)
+
+
+class Accounts(SMSPartnerSandbox):
+    """A sandbox that notes when each of its keys came."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__("10", keys)
+        self.arrivals: dict[str | None, list[float]] = defaultdict(list)
+
+    def _receive(self, key: str | None, headers: Message) -> Any:
+        self.arrivals[key].append(time.time())
+        return super()._receive(key, headers)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the processes of a triggerer have used so far: seconds of CPU, and bytes of memory."""
+
+    runner_cpu: float
+    supervisor_cpu: float
+    memory: int
+
+    @classmethod
+    def of(cls, triggerer: Triggerer) -> Cost:
+        """Look at both processes."""
+        runner, supervisor = triggerer.runner.cpu_times(), triggerer.supervisor.cpu_times()
+        memory = sum(each.memory_info().rss for each in (triggerer.runner, triggerer.supervisor))
+        return cls(runner.user + runner.system, supervisor.user + supervisor.system, memory)
+
+
+def measure(size: Size) -> list[Line]:
+    """Return the lines of a triggerer that holds them all."""
+    idle = _watch(Size(0, size.interval, 0))
+    full = _watch(size)
+    return [*_lines(size, full, idle.after.memory)]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen from the first interval after all triggers had polled, to the last one."""
+
+    seconds: float
+    before: Cost
+    after: Cost
+    lags: list[float]
+    gaps: list[float]
+    """Seconds between two polls of the same account."""
+
+
+def _watch(size: Size) -> Watched:
+    keys = [f"key-{number}" for number in range(size.triggers)] or ["nobody"]
+    with Accounts(keys) as accounts:
+        named = {f"account_{key}": accounts.connection_json(key) for key in keys}
+        triggers = [
+            CreditsTrigger(min_credits=NEVER, smspartner_conn_id=conn_id, poke_interval=size.interval, once=True)
+            for conn_id in named
+        ][: size.triggers]
+        with _probed([trigger.serialize() for trigger in triggers], named) as (triggerer, lags_file):
+            until(lambda: lags_file.exists() and len(accounts.requests_by_key) >= size.triggers, timeout=600)
+            # One whole interval passes first: what all of them need once to start is none of this.
+            time.sleep(size.interval if size.intervals else 5)
+            begin, before = time.time(), Cost.of(triggerer)
+            time.sleep(size.interval * size.intervals)
+            end, after = time.time(), Cost.of(triggerer)
+            noted = [tuple(map(float, line.split())) for line in lags_file.read_text().splitlines()[:-1]]
+        gaps = [
+            later - earlier
+            for arrivals in accounts.arrivals.values()
+            for earlier, later in pairwise([moment for moment in arrivals if moment >= begin - size.interval])
+        ]
+    return Watched(end - begin, before, after, [lag for moment, lag in noted if begin <= moment <= end], gaps)
+
+
+@contextmanager
+def _probed(triggers: list[tuple[str, dict[str, Any]]], named: dict[str, str]) -> Iterator[tuple[Triggerer, Path]]:
+    """Run a triggerer with a probe among the triggers; yield the file that it writes, too."""
+    with TemporaryDirectory() as folder:
+        lags = Path(folder) / "lags"
+        probe = LagProbe(str(lags), until=time.time() + 3600)
+        with run_triggerer([probe.serialize(), *triggers], named) as triggerer:
+            yield triggerer, lags
+
+
+def _lines(size: Size, seen: Watched, idle_memory: int) -> list[Line]:
+    figure = f"{size.triggers:,} triggers on as many accounts, one triggerer, every {size.interval:.0f} s"
+    p99 = statistics.quantiles(seen.lags, n=100)[98]
+    polls = max(len(seen.gaps), 1)
+    punctual = sum(abs(gap - size.interval) <= size.interval / 10 for gap in seen.gaps) / polls
+    per_trigger = [
+        f"{(seen.after.runner_cpu - seen.before.runner_cpu) / polls * 1e3:.1f} ms a poll",
+        f"{(seen.after.supervisor_cpu - seen.before.supervisor_cpu) / polls * 1e3:.1f} ms a poll in the supervisor",
+    ]
+    memory = (seen.after.memory - idle_memory) / size.triggers / 1024
+    latest = max((abs(gap - size.interval) for gap in seen.gaps), default=0.0)
+    return [
+        Line(
+            figure,
+            "event-loop lag, 99th percentile",
+            f"{p99 * 1e3:.1f} ms (median {statistics.median(seen.lags) * 1e3:.1f}, most {max(seen.lags) * 1e3:.0f})",
+            "",
+            f"{p99 * 1e3:.0f} ms",
+            "under 50 ms",
+            p99 < 0.05,
+        ),
+        Line(
+            figure,
+            "polls within 10 % of their time",
+            f"{punctual:.2%} of {len(seen.gaps):,} (the latest by {latest:.1f} s)",
+            "",
+            f"{punctual:.2%}",
+            "all",
+            punctual == 1,
+        ),
+        Line(figure, "CPU per trigger", ", ".join(per_trigger), "", "", "", None),
+        Line(figure, "memory per trigger, over an idle triggerer", f"{memory:,.0f} KiB", "", "", "", None),
+    ]

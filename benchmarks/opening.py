@@ -1,0 +1,133 @@
+"""One gate on a whole Airflow: how soon it opens after a top-up, and how long it holds a worker while it waits."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from benchmarks import rival
+from benchmarks.accounts import Account
+from benchmarks.measure import Line, Spread
+from tests.system.airflow import Airflow
+
+KINDS = ("ours_deferrable", "ours_reschedule", "rival_reschedule", "rival_poke")
+AN_HOUR_OF_POKES = 60
+"""At an interval of a minute."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How often each gate waits and opens, and how often it polls meanwhile."""
+
+    rounds: int
+    interval: float
+
+
+FULL, QUICK = Size(rounds=3, interval=15), Size(rounds=1, interval=2)
+
+
+def measure(size: Size) -> list[Line]:
+    """Return the lines of both, out of the same runs."""
+    with TemporaryDirectory() as home, SMSPartnerSandbox("10") as account:
+        named = {
+            "ours": account.connection_json(),
+            rival.CONN_ID: Account(account.url, "sandbox-key").http_connection(),
+        }
+        airflow = Airflow(
+            Path(sys.prefix),
+            Path(home),
+            Path(__file__).parent / "dags",
+            named,
+            logging__logging_level="INFO",
+            benchmarks__interval=str(size.interval),
+        )
+        try:
+            airflow.start()
+            opened: dict[str, list[float]] = defaultdict(list)
+            pokes: dict[str, list[float]] = defaultdict(list)
+            for _ in range(size.rounds):
+                for kind in random.sample(KINDS, len(KINDS)):
+                    opened[kind].append(_seconds_to_open(airflow, account, kind, size.interval, pokes[kind]))
+        finally:
+            airflow.stop()
+    return [*_opening_lines(size, opened), *_worker_lines(pokes)]
+
+
+def _seconds_to_open(
+    airflow: Airflow, account: SMSPartnerSandbox, kind: str, interval: float, pokes: list[float]
+) -> float:
+    """Start a gate, let it wait, top the account up at any moment between two polls, and see when its task ends."""
+    asked = account.requests
+    run = airflow.trigger(kind)
+    account.wait_for_requests(asked + 2, timeout=300)
+    if kind == "ours_deferrable":
+        pokes += _seconds_to_defer(airflow)
+    time.sleep(random.uniform(0, interval))
+    topped_up = time.time()
+    account.top_up("10000")
+    run.wait_for(1, "success")
+    account.spend("10000")
+    (task,) = run.tasks()
+    began, ended = (datetime.fromisoformat(task[name]).timestamp() for name in ("start_date", "end_date"))
+    if kind.endswith("reschedule"):
+        pokes.append(ended - began)  # of the last one, for which a worker has started it anew
+    return ended - topped_up
+
+
+def _seconds_to_defer(airflow: Airflow) -> list[float]:
+    """Return how long a worker was held by the gate that is deferred now."""
+    sql = (
+        "SELECT ti.start_date, waits.created_date FROM task_instance ti JOIN trigger waits ON waits.id = ti.trigger_id"
+    )
+    moments = [[datetime.fromisoformat(str(moment)) for moment in row] for row in airflow.query(sql)]
+    return [(deferred - started).total_seconds() for started, deferred in moments]
+
+
+def _opening_lines(size: Size, opened: dict[str, list[float]]) -> list[Line]:
+    longest = max(opened["ours_deferrable"])
+    goal = size.interval + 3
+    figure = f"from top-up to gate open, interval {size.interval:.0f} s"
+    told = {kind: f"{Spread.of(seconds).told('s')}, at most {max(seconds):.1f} s" for kind, seconds in opened.items()}
+    return [
+        Line(
+            figure,
+            f"deferrable, {size.rounds} times",
+            told["ours_deferrable"],
+            f"rival, {mode}: {told[f'rival_{mode}']}",
+            f"{Spread.of(opened['ours_deferrable']).median / Spread.of(opened[f'rival_{mode}']).median:.2f}",
+            f"at most {goal:.0f} s" if mode == "reschedule" else "",
+            longest <= goal if mode == "reschedule" else None,
+        )
+        for mode in ("reschedule", "poke")
+    ]
+
+
+def _worker_lines(pokes: dict[str, list[float]]) -> list[Line]:
+    figure = "worker seconds while a gate waits an hour, interval 60 s (computed)"
+    one = {kind: Spread.of(seconds).median for kind, seconds in pokes.items() if seconds}
+    once, ours, other = (one[kind] for kind in ("ours_deferrable", "ours_reschedule", "rival_reschedule"))
+    mine = {"poke": 3600.0, "reschedule": AN_HOUR_OF_POKES * ours, "deferrable": once}
+    rivals = {"poke": 3600.0, "reschedule": AN_HOUR_OF_POKES * other, "deferrable": 3600.0}
+    cases = {
+        "reschedule": f"reschedule: {AN_HOUR_OF_POKES} pokes, ours of {ours:.2f} s, the rival's of {other:.2f} s",
+        "deferrable": "deferrable: one poke (the rival never defers)",
+    }
+    return [
+        Line(
+            figure,
+            cases.get(mode, mode),
+            f"{mine[mode]:,.1f} s",
+            f"rival: {rivals[mode]:,.1f} s",
+            f"{mine[mode] / rivals[mode]:.4f}",
+            "one poke" if mode == "deferrable" else "",
+            once <= 1.5 * ours if mode == "deferrable" else None,
+        )
+        for mode in mine
+    ]

@@ -1,0 +1,46 @@
+"""One snapshot of one account into a warehouse, beside the two tasks that do the same by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+
+from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from benchmarks import rival
+from benchmarks.accounts import connections, serve
+from benchmarks.measure import Line, interleave, ratio_line
+from benchmarks.task import task_context
+
+
+@dataclass(frozen=True)
+class Size:
+    """How often each side takes a snapshot."""
+
+    rounds: int
+
+
+FULL, QUICK = Size(rounds=100), Size(rounds=2)
+
+
+def measure(size: Size) -> list[Line]:
+    """Return ours against the rival's; what Airflow needs to start a task, the rival twice, is in neither."""
+    with serve("benchmark-key") as (account,), TemporaryDirectory() as folder:
+        database = f'{{"conn_type": "sqlite", "host": "{Path(folder) / "credits.db"}"}}'
+        named = {"ours": account.connection(), rival.CONN_ID: account.http_connection(), "warehouse": database}
+        with connections(named):
+            sides = {"ours": _ours, "rival": lambda: rival.snapshot(account.key, "warehouse", task_context())}
+            SQLExecuteQueryOperator(task_id="table", conn_id="warehouse", sql=rival.SNAPSHOT_TABLE).execute({})
+            interleave(sides, rounds=2)
+            took = interleave(sides, size.rounds)
+    figure = "one snapshot of one account into SQLite, the tasks' own time"
+    return [
+        ratio_line(figure, "HttpOperator, then SQLExecuteQueryOperator", took["ours"], ("rival", took["rival"]), None)
+    ]
+
+
+def _ours() -> object:
+    operator = CreditsToSqlOperator(task_id="snapshot", sql_conn_id="warehouse", smspartner_conn_id="ours")
+    return operator.execute(task_context())
