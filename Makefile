@@ -9,8 +9,12 @@ SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 CLUSTER := .venv-cluster
 AIRFLOW := .venv-airflow
+BENCH := .venv-bench
 
-.PHONY: help demo test faults fuzz check docs snowflake matrix system system-kills system-celery airflow browser constraints clean
+# Without bytecode on disk, each process of a test would compile Airflow anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test faults fuzz check docs snowflake matrix system system-kills system-celery airflow browser bench bench-quick constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,8 +82,14 @@ airflow: $(AIRFLOW)/.ready ## a real Airflow to look around in, with a sandbox, 
 # Apart, as in one session two Airflows would run at the same time.
 browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser (needs Chromium)
 	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite)
-	@$(BIN)/python -m pytest -q tests/system/browser
-	@$(BIN)/python -m pytest -q tests/system/look_around
+	@$(BIN)/python -m pytest -q -rs tests/system/browser
+	@$(BIN)/python -m pytest -q -rs tests/system/look_around
+
+bench: $(BENCH)/.ready ## what this costs beside what people write today, into docs/: 25 minutes of an idle machine
+	@$(BENCH)/bin/python -m benchmarks $(FIGURES)
+
+bench-quick: $(BENCH)/.ready ## whether each benchmark still runs, at small sizes; nothing is kept
+	@$(BENCH)/bin/python -m benchmarks --quick $(FIGURES)
 
 # No configuration: one machine's package index must not decide what everybody installs.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -89,10 +99,11 @@ constraints: $(READY) ## the newest versions that pyproject.toml allows, into co
 	@$(COMPILE) pyproject.toml --group dev -o constraints/dev.txt
 	@$(COMPILE) pyproject.toml --group snowflake -o constraints/snowflake.txt
 	@$(COMPILE) pyproject.toml --group cluster -c constraints/dev.txt -o constraints/cluster.txt
+	@$(COMPILE) pyproject.toml --group bench -c constraints/dev.txt -o constraints/bench.txt
 	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) $(AIRFLOW) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) $(AIRFLOW) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
@@ -119,6 +130,13 @@ $(SNOWFLAKE)/.ready: $(READY) constraints/snowflake.txt
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SNOWFLAKE)
 	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --require-hashes -r constraints/snowflake.txt
 	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH)/.ready: $(READY) constraints/bench.txt
+	@echo "Setting up $(BENCH) (once)..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
+	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --require-hashes -r constraints/bench.txt
+	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(CLUSTER)/.ready: $(READY) constraints/cluster.txt
