@@ -70,3 +70,6 @@ def _say(line: Line) -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    # At a usual end, DuckDB's binding prints forty lines on what the http provider's modules have left of it.
+    os._exit(0)

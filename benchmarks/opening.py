@@ -52,24 +52,26 @@ def measure(size: Size) -> list[Line]:
             airflow.start()
             opened: dict[str, list[float]] = defaultdict(list)
             pokes: dict[str, list[float]] = defaultdict(list)
-            for _ in range(size.rounds):
+            for turn in range(size.rounds):
+                # In a round all are topped up as long after a poll: else chance would decide who opens sooner.
+                pause = size.interval * (turn + random.random()) / size.rounds
                 for kind in random.sample(KINDS, len(KINDS)):
-                    opened[kind].append(_seconds_to_open(airflow, account, kind, size.interval, pokes[kind]))
+                    opened[kind].append(_seconds_to_open(airflow, account, kind, pause, pokes[kind]))
         finally:
             airflow.stop()
     return [*_opening_lines(size, opened), *_worker_lines(pokes)]
 
 
 def _seconds_to_open(
-    airflow: Airflow, account: SMSPartnerSandbox, kind: str, interval: float, pokes: list[float]
+    airflow: Airflow, account: SMSPartnerSandbox, kind: str, pause: float, pokes: list[float]
 ) -> float:
-    """Start a gate, let it wait, top the account up at any moment between two polls, and see when its task ends."""
+    """Start a gate, let it wait, top the account up some seconds after a poll, and see when its task ends."""
     asked = account.requests
     run = airflow.trigger(kind)
     account.wait_for_requests(asked + 2, timeout=300)
     if kind == "ours_deferrable":
         pokes += _seconds_to_defer(airflow)
-    time.sleep(random.uniform(0, interval))
+    time.sleep(pause)
     topped_up = time.time()
     account.top_up("10000")
     run.wait_for(1, "success")
