@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.snapshots import (
@@ -20,6 +19,7 @@ from airflow_provider_smspartner.snapshots import (
     snapshot_table,
     write_snapshots,
 )
+from tests.integration.writers import check_side_by_side, write_side_by_side
 
 TABLE = snapshot_table("smspartner_credit_snapshots")
 SNAPSHOT = Snapshot.of(
@@ -27,7 +27,6 @@ SNAPSHOT = Snapshot.of(
     "smspartner_default",
     TaskInstanceRef("campaign", "snapshot", "manual__1"),
 )
-TURNS = 3
 
 
 def stored(engine: Engine) -> list[dict[str, Any]]:
@@ -96,39 +95,11 @@ def test_an_instant_comes_back_in_utc_to_the_microsecond(database: Engine) -> No
     assert {row["captured_at"].tzinfo for row in rows} == {UTC}
 
 
-def write_from_a_process(url: URL, number: int, start: Any, failures: Any) -> None:
-    engine = sa.create_engine(url)
-    start.wait()
-    try:
-        for turn in range(TURNS):
-            shared = [replace(SNAPSHOT, run_id=f"shared_{n}", credit_sms=turn, to_send=number) for n in range(3)]
-            write_snapshots(engine, TABLE, [*shared, replace(SNAPSHOT, run_id=f"own_{number}_{turn}")])
-            engine.dispose()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent counts it
-        failures.put(repr(error))
-
-
 @pytest.mark.shows("concurrent")
 def test_many_processes_make_one_table_and_no_duplicates(database: Engine) -> None:
     if database.dialect.name == "snowflake":
         pytest.skip("fakesnow's database lives in one process")
     writers_count = 4 if database.dialect.name == "duckdb" else 16  # DuckDB lets in one process at a time
     database.dispose()
-    fork = multiprocessing.get_context("fork")
-    start, failures = fork.Barrier(writers_count), fork.SimpleQueue()
-    writers = [
-        fork.Process(target=write_from_a_process, args=(database.url, number, start, failures))
-        for number in range(writers_count)
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(50)
-    assert [writer.exitcode for writer in writers] == [0] * writers_count
-    assert failures.empty(), failures.get()
-    rows = stored(database)
-    assert len({row["snapshot_id"] for row in rows}) == len(rows) == writers_count * TURNS + 3
-    # Who wrote last is not known; that it was somebody's last turn, and one writer's for all three rows, is.
-    last = {(row["credit_sms"], row["to_send"]) for row in rows if row["run_id"].startswith("shared")}
-    assert len(last) == 1
-    assert {sms for sms, _ in last} == {TURNS - 1}
+    write_side_by_side(database.url, TABLE, SNAPSHOT, writers_count)
+    check_side_by_side(stored(database), writers_count)

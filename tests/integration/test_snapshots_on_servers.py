@@ -24,8 +24,9 @@ from airflow_provider_smspartner import snapshots
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from tests.integration.writers import check_side_by_side, write_side_by_side
 
-WRITERS, TURNS = 16, 3
+WRITERS = 16
 
 Place = Any
 """conftest's"""
@@ -218,36 +219,10 @@ def test_a_table_without_its_key_gets_no_duplicates(place: Place, engine: Engine
 # Many at once
 
 
-def write_from_a_process(url: URL, number: int, start: Any, failures: Any) -> None:
-    engine = sa.create_engine(url)
-    start.wait()
-    try:
-        for turn in range(TURNS):
-            shared = [replace(SNAPSHOT, run_id=f"shared_{n}", credit_sms=turn, to_send=number) for n in range(3)]
-            write_snapshots(engine, TABLE, [*shared, replace(SNAPSHOT, run_id=f"own_{number}_{turn}")])
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent counts it
-        failures.put(repr(error))
-
-
 @pytest.mark.usefixtures("portable")
 def test_sixteen_processes_make_no_duplicates_on_the_portable_path_either(place: Place, engine: Engine) -> None:
-    fork = multiprocessing.get_context("fork")
-    start, failures = fork.Barrier(WRITERS), fork.SimpleQueue()
-    writers = [
-        fork.Process(target=write_from_a_process, args=(place.url, number, start, failures))
-        for number in range(WRITERS)
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(50)
-    assert [writer.exitcode for writer in writers] == [0] * WRITERS
-    assert failures.empty(), failures.get()
-    rows = stored(engine)
-    assert len({row["snapshot_id"] for row in rows}) == len(rows) == WRITERS * TURNS + 3
-    # Who wrote last is not known; that it was somebody's last turn, and one writer's for all three rows, is.
-    assert len({(row["credit_sms"], row["to_send"]) for row in rows if row["run_id"].startswith("shared")}) == 1
-    assert {row["credit_sms"] for row in rows if row["run_id"].startswith("shared")} == {TURNS - 1}
+    write_side_by_side(place.url, TABLE, SNAPSHOT, WRITERS)
+    check_side_by_side(stored(engine), WRITERS)
 
 
 def write_and_die(url: URL) -> None:
@@ -273,9 +248,10 @@ def test_a_killed_writer_leaves_no_half_row(place: Place, engine: Engine) -> Non
 
 
 def wait_until_blocked(engine: Engine, place: Place) -> None:
-    """Return when a session waits for a lock on the table."""
+    """Return when a session waits for a lock on the table of this place: other tests have theirs."""
     query = (
-        f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{TABLE.name}%'"
+        "SELECT count(*) FROM pg_locks waits JOIN pg_locks has USING (pid) WHERE NOT waits.granted"
+        f" AND has.relation = '{place.name}.{TABLE.name}'::regclass"
         if place.is_postgresql
         else f"SELECT count(*) FROM information_schema.processlist WHERE db = '{place.name}' AND info LIKE 'INSERT%'"
     )
