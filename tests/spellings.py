@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from html import escape
+from typing import TypeVar
 from urllib.parse import quote, quote_plus
+
+Place = TypeVar("Place")
 
 KEY = "S3cr3t+Key/42=é%"
 """The key of the sandbox fixture: other characters in a URL, and in JSON."""
@@ -47,6 +50,12 @@ def told(key: str, text: str) -> list[str]:
     for path in (PATH, quote(PATH, safe="")):
         text = text.replace(path, " ")
     return sorted(spelling for spelling in spellings(key) if spelling in text)
+
+
+def leaks(keys: Mapping[str, str], texts: Mapping[Place, str]) -> dict[Place, list[str]]:
+    """Return where a text tells a key, in any spelling, and whose: keys go by conn id, texts by where they stand."""
+    found = {place: [conn_id for conn_id, key in keys.items() if told(key, text)] for place, text in texts.items()}
+    return {place: conn_ids for place, conn_ids in found.items() if conn_ids}
 
 
 def _in_base64(key: bytes) -> Iterator[str]:

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from airflow_provider_smspartner.account import Account, Credits, User
-from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from tests.analysts import QUERIES, TABLE, ask, ask_as_on_the_page, create_by_hand, promised, write, write_example
 
 # SQLAlchemy 1.4 has no dialect for psycopg.
 SCHEME = "postgresql+psycopg2" if sa.__version__ < "2" else "postgresql+psycopg"
 SERVER = make_url(os.environ.get("TEST_POSTGRESQL_URL", f"{SCHEME}://postgres@127.0.0.1:5432/test"))
-PAGE = Path(__file__).parents[2] / "docs" / "analysts"
-QUERIES = ["consumption_per_day", "days_left", "gaps", "last_balance", "top_ups"]
-TABLE = snapshot_table("smspartner_credit_snapshots")
-NOW = "TIMESTAMP WITH TIME ZONE '2026-10-26 02:30:00+00:00'"
-READERS: dict[type, Any] = {
-    Decimal: Decimal,
-    int: int,
-    str: str,
-    date: date.fromisoformat,
-    datetime: datetime.fromisoformat,
-    type(None): lambda cell: cell or None,
-}
-"""How a cell of a .csv reads as the type that the database returned. No float: money must not pass through one."""
 
 
 @pytest.fixture
@@ -66,45 +49,13 @@ def execute(engine: Engine, sql: str) -> None:
         connection.exec_driver_sql(sql)
 
 
-def write(engine: Engine, *rows: tuple[datetime, str, str | None]) -> None:
-    """Write a snapshot a row: when, which account, what balance."""
-    snapshots = [
-        Snapshot.of(
-            Account(User(None, None, None), Credits(1, None, None, 0, balance and Decimal(balance), "EUR"), at),
-            conn_id,
-            TaskInstanceRef("history", "snapshot", f"run_{number}"),
-        )
-        for number, (at, conn_id, balance) in enumerate(rows)
-    ]
-    write_snapshots(engine, TABLE, snapshots, create_table=False)
-
-
-def ask(engine: Engine, query: str) -> list[dict[str, Any]]:
-    """Run the file as it is, but for the gaps' present hour."""
-    sql = (PAGE / f"{query}.sql").read_text().replace("CURRENT_TIMESTAMP", NOW)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.exec_driver_sql(sql).mappings()]
-
-
-def page_rows(name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((PAGE / f"{name}.csv").read_text().splitlines()))
-
-
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "Asia/Kathmandu"])
-def test_each_query_gives_the_result_on_the_page(engine: Engine, zone: str) -> None:
-    execute(engine, (PAGE / "create_table.sql").read_text())
-    history = [
-        (datetime.fromisoformat(f"{row['captured_at (UTC)']}+00:00"), row["smspartner_conn_id"], row["balance"] or None)
-        for row in page_rows("history")
-    ]
-    write(engine, *history)
+def test_each_query_gives_the_result_on_the_page(engine: Engine) -> None:
+    create_by_hand(engine)
+    write_example(engine)
     for query in QUERIES:
-        result = ask(engine, query)
-        promised = page_rows(query)
-        assert result
-        assert len(result) == len(promised)
-        for got, row in zip(result, promised, strict=True):
-            assert got == {name: READERS[type(got[name])](cell) for name, cell in row.items()}
+        result = ask_as_on_the_page(engine, query)
+        assert result == promised(query, result)
 
 
 def test_rates_without_a_time_or_a_fall_are_unknown_and_large_ones_fit(engine: Engine) -> None:
@@ -135,7 +86,7 @@ def test_the_table_that_a_warehouse_team_creates_is_the_one_that_the_package_cre
         " FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY column_name"
     )
     made = []
-    for create in (TABLE.create, lambda engine: execute(engine, (PAGE / "create_table.sql").read_text())):
+    for create in (TABLE.create, create_by_hand):
         create(engine)
         with engine.connect() as connection:
             made.append(connection.exec_driver_sql(columns).all())

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib.metadata import version
 from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from airflow_provider_smspartner.account import Account, Credits, User
-from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from tests.analysts import PAGE, QUERIES, TABLE, ask, ask_as_on_the_page, create_by_hand, promised, write, write_example
 
-PAGE = Path(__file__).parents[2] / "docs" / "analysts"
-QUERIES = ["consumption_per_day", "days_left", "gaps", "last_balance", "top_ups"]
-TABLE = snapshot_table("smspartner_credit_snapshots")
 START = datetime(2026, 10, 1, tzinfo=UTC)
-NOW = "TIMESTAMP WITH TIME ZONE '2026-10-26 02:30:00+00:00'"
-READERS: dict[type, Any] = {
-    Decimal: Decimal,
-    int: int,
-    str: str,
-    date: date.fromisoformat,
-    datetime: datetime.fromisoformat,
-    type(None): lambda cell: None if cell == "" else cell,
-}
-"""How a cell of a .csv reads as the type that the database returned. No float: money must not pass through one."""
 
 
 @pytest.fixture
@@ -50,55 +33,11 @@ def engine(zone: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def write(engine: Engine, *rows: tuple[datetime, str, str | None]) -> None:
-    """Write a snapshot a row: when, which account, what balance."""
-    snapshots = [
-        Snapshot.of(
-            Account(User(None, None, None), Credits(1, None, None, 0, balance and Decimal(balance), "EUR"), at),
-            conn_id,
-            TaskInstanceRef("history", "snapshot", f"run_{number}"),
-        )
-        for number, (at, conn_id, balance) in enumerate(rows)
-    ]
-    write_snapshots(engine, TABLE, snapshots)
-
-
-def write_example(engine: Engine) -> None:
-    rows = list(csv.DictReader((PAGE / "history.csv").read_text().splitlines()))
-    write(
-        engine,
-        *(
-            (
-                datetime.fromisoformat(f"{row['captured_at (UTC)']}+00:00"),
-                row["smspartner_conn_id"],
-                row["balance"] or None,
-            )
-            for row in rows
-        ),
-    )
-
-
-def ask(engine: Engine, query: str, **replaced: str) -> list[dict[str, Any]]:
-    sql = (PAGE / f"{query}.sql").read_text()
-    for old, new in replaced.items():
-        assert old in sql
-        sql = sql.replace(old, new)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.exec_driver_sql(sql).mappings()]
-
-
-def promised(query: str, result: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Read what the page says the result is, in the types of the result."""
-    rows = list(csv.DictReader((PAGE / f"{query}.csv").read_text().splitlines()))
-    assert len(rows) == len(result)
-    return [{name: READERS[type(got[name])](row[name]) for name in row} for row, got in zip(rows, result, strict=True)]
-
-
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "Asia/Kathmandu"])
 @pytest.mark.parametrize("query", QUERIES)
 def test_each_query_gives_the_result_on_the_page(engine: Engine, query: str) -> None:
     write_example(engine)
-    result = ask(engine, query, **({"CURRENT_TIMESTAMP": NOW} if query == "gaps" else {}))
+    result = ask_as_on_the_page(engine, query)
     assert result == promised(query, result)
 
 
@@ -190,7 +129,7 @@ def test_the_last_gap_runs_until_now(engine: Engine) -> None:
 def test_the_table_that_a_warehouse_team_creates_is_the_one_that_the_package_creates(engine: Engine) -> None:
     columns = sa.text("SELECT column_name, data_type, is_nullable FROM information_schema.columns ORDER BY 1")
     made = []
-    for create in (lambda: TABLE.create(engine), lambda: ask_to_create(engine)):
+    for create in (lambda: TABLE.create(engine), lambda: create_by_hand(engine)):
         create()
         with engine.begin() as connection:
             made.append(connection.execute(columns).all())
@@ -199,13 +138,8 @@ def test_the_table_that_a_warehouse_team_creates_is_the_one_that_the_package_cre
     assert len(made[0]) == len(TABLE.columns)
 
 
-def ask_to_create(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql((PAGE / "create_table.sql").read_text())
-
-
 def test_a_run_that_may_not_create_the_table_fills_the_one_of_the_page(engine: Engine) -> None:
-    ask_to_create(engine)
+    create_by_hand(engine)
     write_example(engine)
     write_example(engine)
     assert len(ask(engine, "last_balance")) == 2

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from tests.spellings import told
+from tests.spellings import leaks
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -110,12 +110,6 @@ def rows_by_table(database: URL) -> dict[str, str]:
         rows = {name: connection.scalars(sa.text(f'SELECT t::text FROM "{name}" t')).all() for name in tables}
     engine.dispose()
     return {name: "\n".join(found) for name, found in rows.items()}
-
-
-def leaks(keys: dict[str, str], texts: dict[str, str]) -> dict[str, list[str]]:
-    """Return the texts that tell a key, in any spelling, and of which connections."""
-    found = {name: [conn_id for conn_id, key in keys.items() if told(key, text)] for name, text in texts.items()}
-    return {name: conn_ids for name, conn_ids in found.items() if conn_ids}
 
 
 @pytest.fixture(scope="module")
