@@ -125,18 +125,13 @@ $(SYSTEM)/.ready $(AIRFLOW)/.ready: $(READY)
 	@$(BIN)/uv pip install --quiet --python .venv --require-hashes -r constraints/browser.txt
 	@touch $@
 
-$(SNOWFLAKE)/.ready: $(READY) constraints/snowflake.txt
-	@echo "Setting up $(SNOWFLAKE) (once)..."
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SNOWFLAKE)
-	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --require-hashes -r constraints/snowflake.txt
-	@$(BIN)/uv pip install --quiet --python $(SNOWFLAKE)/bin/python --no-deps --no-build-isolation --editable .
-	@touch $@
-
-$(BENCH)/.ready: $(READY) constraints/bench.txt
-	@echo "Setting up $(BENCH) (once)..."
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
-	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --require-hashes -r constraints/bench.txt
-	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps --no-build-isolation --editable .
+$(SNOWFLAKE)/.ready: constraints/snowflake.txt
+$(BENCH)/.ready: constraints/bench.txt
+$(SNOWFLAKE)/.ready $(BENCH)/.ready: $(READY)
+	@echo "Setting up $(@D) (once)..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $(filter constraints/%,$^)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(CLUSTER)/.ready: $(READY) constraints/cluster.txt

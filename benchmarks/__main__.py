@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine, page
 from benchmarks.page import FIGURES
+from tests.at_exit import mute_duckdb
 
 if TYPE_CHECKING:
     from benchmarks.measure import Line
@@ -69,7 +71,5 @@ def _say(line: Line) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(mute_duckdb)
     main()
-    sys.stdout.flush()
-    # At a usual end, DuckDB's binding prints forty lines on what the http provider's modules have left of it.
-    os._exit(0)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 
@@ -54,6 +55,11 @@ def _serve(pipe: Connection, keys: tuple[str, ...], delay: float) -> None:
             sandbox.fail_next(times=None, delay=delay)
         pipe.send(sandbox.url)
         pipe.recv()
+
+
+def sqlite_connection(folder: str) -> str:
+    """Return the Airflow connection of a warehouse in that folder."""
+    return json.dumps({"conn_type": "sqlite", "host": str(Path(folder) / "credits.db")})
 
 
 @contextmanager

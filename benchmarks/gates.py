@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.triggers.credits import CreditsTrigger
 from benchmarks import rival
 from benchmarks.accounts import Account
 from benchmarks.measure import Line
-from benchmarks.triggerer import run_triggerer, until
+from benchmarks.triggerer import Size, run_triggerer, waiting_gate
+from tests.system.airflow import Airflow
 
-NEVER = 10**9
-
-
-@dataclass(frozen=True)
-class Size:
-    """How many gates wait on each side, how often they poll, and over how many polls the requests are counted."""
-
-    gates: int
-    interval: float
-    intervals: int
-
-
-FULL, QUICK = Size(gates=1000, interval=30, intervals=4), Size(gates=5, interval=1, intervals=3)
+FULL, QUICK = Size(triggers=1000, interval=30, intervals=4), Size(triggers=5, interval=1, intervals=3)
 
 
 def measure(size: Size) -> list[Line]:
     """Return the requests per interval of our gates, and of the rival's in the same triggerer."""
     with SMSPartnerSandbox("10") as ours, SMSPartnerSandbox("10") as other:
         named = {"ours": ours.connection_json(), rival.CONN_ID: Account(other.url, "sandbox-key").http_connection()}
-        gate = CreditsTrigger(min_credits=NEVER, smspartner_conn_id="ours", poke_interval=size.interval, once=True)
-        triggers = [gate.serialize(), rival.deferred_gate("sandbox-key", size.interval)]
-        with run_triggerer([each for each in triggers for _ in range(size.gates)], named):
+        gates = [waiting_gate("ours", size.interval), rival.deferred_gate("sandbox-key", size.interval)]
+        with run_triggerer([gate for gate in gates for _ in range(size.triggers)], named):
             # The rival's are the last to be started, and each asks at once.
-            until(lambda: other.requests >= size.gates and ours.requests, timeout=300)
+            Airflow.until(lambda: other.requests >= size.triggers and ours.requests, timeout=300)
             before, begin = (ours.requests, other.requests), time.monotonic()
             time.sleep(size.interval * size.intervals)
             seconds = time.monotonic() - begin
@@ -43,7 +29,7 @@ def measure(size: Size) -> list[Line]:
     mine, theirs = (number * size.interval / seconds for number in counted)
     return [
         Line(
-            f"requests per interval of {size.gates:,} gates on one account",
+            f"requests per interval of {size.triggers:,} gates on one account",
             f"one triggerer, {size.intervals} intervals of {size.interval:.0f} s",
             f"{mine:.2f}",
             f"rival, on ``HttpEventTrigger``: {theirs:,.0f}",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from dataclasses import dataclass
 
-from benchmarks.measure import Line, Spread
+from benchmarks.measure import Line, Spread, in_random_order
 
 PROGRAM = """
 import sys, time
@@ -43,10 +42,9 @@ def measure(size: Size) -> list[Line]:
     """Return the time and the modules."""
     seconds: dict[str, list[float]] = {name: [] for name in SIDES}
     modules: dict[str, int] = {}
-    for _ in range(size.rounds):
-        for name in random.sample(list(SIDES), len(SIDES)):
-            took, modules[name] = _import_once(SIDES[name])
-            seconds[name].append(took)
+    for name in in_random_order(SIDES, size.rounds):
+        took, modules[name] = _import_once(SIDES[name])
+        seconds[name].append(took)
     ours, rival = Spread.of(seconds["ours"]), Spread.of(seconds["rival"])
     figure = "added to ``airflow.sdk`` at parse time"
     return [

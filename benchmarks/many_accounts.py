@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
-from benchmarks.accounts import Account, connections, serve
-from benchmarks.measure import Line, Spread
+from benchmarks.accounts import Account, connections, serve, sqlite_connection
+from benchmarks.measure import Line, interleave, ratio_line
 from benchmarks.task import task_context
 
 
@@ -36,14 +33,10 @@ def measure(size: Size) -> list[Line]:
     keys = [f"key-{number}" for number in range(size.accounts)]
     with serve(*keys, delay=size.delay) as accounts, TemporaryDirectory() as folder:
         named = {f"account_{number}": account.connection() for number, account in enumerate(accounts)}
-        database = f'{{"conn_type": "sqlite", "host": "{Path(folder) / "credits.db"}"}}'
-        with connections(named | {"warehouse": database}):
-            seconds: dict[str, list[float]] = {"ours": [], "bare": []}
-            for _ in range(size.rounds):
-                for name in random.sample(list(seconds), len(seconds)):
-                    took = _run_task(list(named), size) if name == "ours" else _ask_barely(accounts, size)
-                    seconds[name].append(took)
-    ours, bare = Spread.of(seconds["ours"]), Spread.of(seconds["bare"])
+        with connections(named | {"warehouse": sqlite_connection(folder)}):
+            sides = {"ours": lambda: _run_task(list(named), size), "bare": lambda: _ask_barely(accounts, size)}
+            took = interleave(sides, size.rounds)
+    ours = took["ours"]
     least = size.accounts * size.delay / size.concurrency
     figure = f"{size.accounts} accounts in one task, {size.concurrency} at a time, answers in {size.delay * 1e3:.0f} ms"
     return [
@@ -56,38 +49,21 @@ def measure(size: Size) -> list[Line]:
             "at most 1.3",
             ours.median / least <= 1.3,
         ),
-        Line(
-            figure,
-            "bare requests in as many threads",
-            ours.told("s"),
-            f"floor: {bare.told('s')}",
-            f"{ours.median / bare.median:.2f}",
-            "",
-            None,
-        ),
+        ratio_line(figure, "bare requests in as many threads", ours, ("floor", took["bare"]), None, unit="s"),
     ]
 
 
-def _run_task(conn_ids: list[str], size: Size) -> float:
+def _run_task(conn_ids: list[str], size: Size) -> None:
     """Execute the operator, made anew as in a task of its own."""
     operator = CreditsToSqlOperator(
         task_id="snapshots", sql_conn_id="warehouse", smspartner_conn_id=conn_ids, max_concurrency=size.concurrency
     )
-    context = task_context()
-    begin = time.perf_counter()
-    rows = operator.execute(context)
-    took = time.perf_counter() - begin
-    assert len(rows) == size.accounts
-    return took
+    assert len(operator.execute(task_context())) == size.accounts
 
 
-def _ask_barely(accounts: list[Account], size: Size) -> float:
+def _ask_barely(accounts: list[Account], size: Size) -> None:
     def ask(account: Account) -> Any:
         return requests.get(f"{account.url}/me", params={"apiKey": account.key}, timeout=10).json()
 
-    begin = time.perf_counter()
     with ThreadPoolExecutor(size.concurrency) as readers:
-        answers = list(readers.map(ask, accounts))
-    took = time.perf_counter() - begin
-    assert all(answer["success"] for answer in answers)
-    return took
+        assert all(answer["success"] for answer in readers.map(ask, accounts))

@@ -15,21 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.triggers.credits import CreditsTrigger
-from benchmarks.gates import NEVER
 from benchmarks.measure import Line
 from benchmarks.probe import LagProbe
-from benchmarks.triggerer import Triggerer, run_triggerer, until
-
-
-@dataclass(frozen=True)
-class Size:
-    """How many triggers there are, how often they poll, and over how many polls of each they are watched."""
-
-    triggers: int
-    interval: float
-    intervals: int
-
+from benchmarks.triggerer import Serialized, Size, Triggerer, run_triggerer, waiting_gate
+from tests.system.airflow import Airflow
 
 FULL, QUICK = Size(triggers=2000, interval=60, intervals=3), Size(triggers=5, interval=1, intervals=3)
 
@@ -85,12 +74,9 @@ def _watch(size: Size) -> Watched:
     keys = [f"key-{number}" for number in range(size.triggers)] or ["nobody"]
     with Accounts(keys) as accounts:
         named = {f"account_{key}": accounts.connection_json(key) for key in keys}
-        triggers = [
-            CreditsTrigger(min_credits=NEVER, smspartner_conn_id=conn_id, poke_interval=size.interval, once=True)
-            for conn_id in named
-        ][: size.triggers]
-        with _probed([trigger.serialize() for trigger in triggers], named) as (triggerer, lags_file):
-            until(lambda: lags_file.exists() and len(accounts.requests_by_key) >= size.triggers, timeout=600)
+        gates = [waiting_gate(conn_id, size.interval) for conn_id in named][: size.triggers]
+        with _probed(gates, named) as (triggerer, lags_file):
+            Airflow.until(lambda: lags_file.exists() and len(accounts.requests_by_key) >= size.triggers, timeout=600)
             # One whole interval passes first: what all of them need once to start is none of this.
             time.sleep(size.interval if size.intervals else 5)
             begin, before = time.time(), Cost.of(triggerer)
@@ -106,7 +92,7 @@ def _watch(size: Size) -> Watched:
 
 
 @contextmanager
-def _probed(triggers: list[tuple[str, dict[str, Any]]], named: dict[str, str]) -> Iterator[tuple[Triggerer, Path]]:
+def _probed(triggers: list[Serialized], named: dict[str, str]) -> Iterator[tuple[Triggerer, Path]]:
     """Run a triggerer with a probe among the triggers; yield the file that it writes, too."""
     with TemporaryDirectory() as folder:
         lags = Path(folder) / "lags"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,26 +46,39 @@ class Line:
     """None where there is no goal."""
 
 
-def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Spread]:
-    """Run each side so many times, in an order that chance decides anew in each round; return the seconds it took."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+def in_random_order(names: Iterable[str], rounds: int) -> Iterator[str]:
+    """Yield each name once a round, in an order that chance decides anew each time."""
+    each = list(names)
     for _ in range(rounds):
-        for name in random.sample(list(sides), len(sides)):
-            begin = time.perf_counter()
-            sides[name]()
-            seconds[name].append(time.perf_counter() - begin)
+        yield from random.sample(each, len(each))
+
+
+def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Spread]:
+    """Run each side once a round, in random order; return the seconds it took."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for name in in_random_order(sides, rounds):
+        begin = time.perf_counter()
+        sides[name]()
+        seconds[name].append(time.perf_counter() - begin)
     return {name: Spread.of(samples) for name, samples in seconds.items()}
 
 
-def ratio_line(figure: str, case: str, ours: Spread, floor: tuple[str, Spread], goal: float | None) -> Line:
-    """Return the line of two sides that were measured in milliseconds."""
-    name, other = floor
+def ratio_line(
+    figure: str, case: str, ours: Spread, other_side: tuple[str, Spread], goal: float | None, *, unit: str = "ms"
+) -> Line:
+    """
+    Return the line of two sides that were measured side by side.
+
+    :param unit: in which the times are shown, ``"s"`` or ``"ms"``
+    """
+    name, other = other_side
+    scale = {"s": 1.0, "ms": 1e3}[unit]
     ratio = ours.median / other.median
     return Line(
         figure,
         case,
-        ours.told("ms", 1e3),
-        f"{name}: {other.told('ms', 1e3)}",
+        ours.told(unit, scale),
+        f"{name}: {other.told(unit, scale)}",
         f"{ratio:.2f}",
         "" if goal is None else f"at most {goal}",
         None if goal is None else round(ratio, 2) <= goal,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from benchmarks import rival
-from benchmarks.accounts import connections, serve
+from benchmarks.accounts import connections, serve, sqlite_connection
 from benchmarks.measure import Line, interleave, ratio_line
 from benchmarks.task import task_context
 
@@ -28,9 +27,8 @@ FULL, QUICK = Size(rounds=100), Size(rounds=2)
 def measure(size: Size) -> list[Line]:
     """Return ours against the rival's; what Airflow needs to start a task, the rival twice, is in neither."""
     with serve("benchmark-key") as (account,), TemporaryDirectory() as folder:
-        database = f'{{"conn_type": "sqlite", "host": "{Path(folder) / "credits.db"}"}}'
-        named = {"ours": account.connection(), rival.CONN_ID: account.http_connection(), "warehouse": database}
-        with connections(named):
+        named = {"ours": account.connection(), rival.CONN_ID: account.http_connection()}
+        with connections(named | {"warehouse": sqlite_connection(folder)}):
             sides = {"ours": _ours, "rival": lambda: rival.snapshot(account.key, "warehouse", task_context())}
             SQLExecuteQueryOperator(task_id="table", conn_id="warehouse", sql=rival.SNAPSHOT_TABLE).execute({})
             interleave(sides, rounds=2)

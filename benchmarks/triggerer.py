@@ -5,23 +5,40 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
-from cryptography.fernet import Fernet
+from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+from tests.system.airflow import Airflow
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
+if TYPE_CHECKING:
+    import psutil
+
+Serialized = tuple[str, Mapping[str, Any]]
+"""A trigger's class path and arguments."""
+
+AS_AIRFLOW_HAS_THEM = {
+    "logging__logging_level": "INFO",
+    "triggerer__job_heartbeat_sec": "5",
+    "triggerer__triggerer_health_check_threshold": "30",
+}
+"""Settings that the system tests change, and a measured triggerer is not to have changed."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many triggers of a side wait, how often they poll, and over how many polls of each they are watched."""
+
+    triggers: int
+    interval: float
+    intervals: int
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,6 @@ class Triggerer:
     Its runner is where the triggers live. Its supervisor talks to the database, looks connections up and writes logs.
     """
 
-    home: Path
     supervisor: psutil.Process
 
     @property
@@ -42,76 +58,39 @@ class Triggerer:
         return runner
 
 
+def waiting_gate(conn_id: str, interval: float) -> Serialized:
+    """Return what our sensor defers to, of a gate that never opens."""
+    return CreditsTrigger(min_credits=10**9, smspartner_conn_id=conn_id, poke_interval=interval, once=True).serialize()
+
+
 @contextmanager
-def run_triggerer(triggers: Sequence[tuple[str, Mapping[str, Any]]], named: Mapping[str, str]) -> Iterator[Triggerer]:
+def run_triggerer(triggers: Sequence[Serialized], named: Mapping[str, str]) -> Iterator[Triggerer]:
     """
     Run a triggerer of its own home and database, SQLite, until it is left.
 
-    :param triggers: class path and arguments of each; one deferred task waits for each
+    :param triggers: one deferred task waits for each
     :param named: Airflow connections by conn id, kept in Airflow's database
     """
     with TemporaryDirectory() as folder:
-        home = Path(folder)
-        environment = _environment(home)
-        shutil.copy(_migrated_database(), home / "airflow.db")
+        airflow = _airflow(Path(folder))
+        shutil.copy(_migrated_database(), airflow.home)
         asked_for = json.dumps({"triggers": triggers, "connections": named})
-        _run(environment, sys.executable, "-m", "benchmarks.deferred", told=asked_for)
-        with (home / "triggerer.log").open("wb") as log:
-            command = [BIN / "airflow", "triggerer", "--skip-serve-logs"]
-            process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
+        store = [sys.executable, "-m", "benchmarks.deferred"]
+        subprocess.run(store, env=airflow.environment, input=asked_for, stdout=subprocess.PIPE, text=True, check=True)
+        airflow.start_triggerer()
         try:
-            yield Triggerer(home, psutil.Process(process.pid))
+            yield Triggerer(airflow.process_of("triggerer"))
         finally:
-            _stop(process)
+            airflow.stop()
 
 
 @cache
 def _migrated_database() -> Path:
     """Return an empty database of Airflow's, which takes long to make, in the home of this run."""
-    home = Path(os.environ["AIRFLOW_HOME"])
-    _run(_environment(home), BIN / "airflow", "db", "migrate")
-    return home / "airflow.db"
+    airflow = _airflow(Path(os.environ["AIRFLOW_HOME"]))
+    airflow.make_database()
+    return airflow.home / "airflow.db"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end; what has not ended a minute later, on a machine that is too slow for that, is killed."""
-    if process.poll() is not None:
-        return
-    both = [*psutil.Process(process.pid).children(), process]
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        for each in both:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        process.wait()
-
-
-def until(condition: Callable[[], object], timeout: float) -> None:
-    """Wait for what nobody tells."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {timeout} s")
-        time.sleep(0.1)
-
-
-def _run(environment: Mapping[str, str], *command: str | Path, told: str = "") -> None:
-    done = subprocess.run(command, env=environment, input=told, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{command} failed:\n{done.stdout}{done.stderr}")
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {
-        "PATH": f"{BIN}{os.pathsep}{os.defpath}",
-        "HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "NO_PROXY": "127.0.0.1",
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
-        "AIRFLOW__TRIGGERER__CAPACITY": "10000",
-    }
+def _airflow(home: Path) -> Airflow:
+    return Airflow(Path(sys.prefix), home, home / "dags", {}, triggerer__capacity="10000", **AS_AIRFLOW_HAS_THEM)

@@ -7,7 +7,6 @@ import importlib
 import json
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +21,7 @@ import pytest
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import AIRFLOW, run_to_its_end
+from tests.at_exit import mute_duckdb
 from tests.spellings import KEY, told
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ importlib.import_module("airflow.configuration")
 importlib.import_module("anyio._backends._asyncio")
 
 
-@atexit.register
-def _mute_duckdb() -> None:
-    """Spare the reader DuckDB's page of "leaked" objects: what an interpreter that ends has not freed by then."""
-    if "duckdb" in sys.modules:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+atexit.register(mute_duckdb)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 30.0
 """Seconds between two tries of one call. Who is asked to stay away longer gives up, and comes back another time."""
 
-
 KEPT_FOR = (300.0, 600.0)
 """
 Seconds for which ``aget_account`` keeps the connection that it has read, some time in between.

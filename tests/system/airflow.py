@@ -51,22 +51,25 @@ class Airflow:
         self._bin, self._dags = environment / "bin", dags
         self._fernet_key = Fernet.generate_key()
         named = {f"AIRFLOW__{name.upper()}": value for name, value in settings.items()}
-        self._environment = self._settings() | named
-        self._environment |= {f"AIRFLOW_CONN_{name.upper()}": conn for name, conn in connections.items()}
-        metadata = self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+        self.environment = self._settings() | named
+        self.environment |= {f"AIRFLOW_CONN_{name.upper()}": conn for name, conn in connections.items()}
+        metadata = self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
         # The metadata database may be stopped and started meanwhile: no connection is kept.
         self._metadata = create_engine(metadata, poolclass=NullPool)
         self._components: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        self.start_component("db", "db", "migrate")
-        assert self._components["db"].wait(timeout=180) == 0, f"no database was made: {self.home / 'db.log'} says why"
-        del self._components["db"]
+        self.make_database()
         self.start_component("api-server", "api-server", "--host=127.0.0.1", f"--port={self.port}")
         self.start_component("scheduler", "scheduler", "--skip-serve-logs")
         self.start_component("dag-processor", "dag-processor")
         self.start_triggerer()
         self.until(self._is_up, timeout=180)
+
+    def make_database(self) -> None:
+        self.start_component("db", "db", "migrate")
+        assert self._components["db"].wait(timeout=180) == 0, f"no database was made: {self.home / 'db.log'} says why"
+        del self._components["db"]
 
     def stop(self) -> list[int]:
         """Stop all components at the same time; return the processes that had to be killed after that."""
@@ -85,6 +88,10 @@ class Airflow:
     def start_component(self, name: str, *command: str) -> None:
         """Start ``airflow COMMAND``, under a name of which there may be several."""
         self._components[name] = self._run(name, *command)
+
+    def process_of(self, name: str) -> psutil.Process:
+        """Return the one process of a component, of which those that it started are children."""
+        return psutil.Process(self._components[name].pid)
 
     def stop_component(self, name: str, how: signal.Signals) -> None:
         """Signal the one process, as an orchestrator does, and wait until those that it started have gone too."""
@@ -199,7 +206,7 @@ class Airflow:
             return subprocess.Popen(
                 [self._bin / "airflow", *command],
                 # A machine's name, where ``core__hostname_callable="getpass.getuser"`` asks for it.
-                env=self._environment | {"LOGNAME": name},
+                env=self.environment | {"LOGNAME": name},
                 cwd=self.home,  # in the repository its package would be imported, and not the wheel's
                 stdout=log,
                 stderr=subprocess.STDOUT,
