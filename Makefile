@@ -20,7 +20,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## real Airflow holds a campaign until there is credit for it, and keeps the history in a table
-	@$(BIN)/python demo.py
+	@$(BIN)/python -m demo
 
 # Workers of their own: most of a test of a task is waiting.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=worksteal
@@ -32,7 +32,7 @@ faults: $(READY) ## the fault matrix: each fault on the way to SMS Partner, in e
 	@$(PYTEST) tests/faults
 
 fuzz: $(READY) ## the property tests with many more inputs: 700,000 answers, and what the table and a gate take (10 minutes)
-	@$(PYTEST) -p no:cacheprovider --hypothesis-profile=fuzz tests/unit/test_*_properties.py
+	@$(PYTEST) -p no:cacheprovider --hypothesis-profile=fuzz $(shell find tests/unit -name 'test_*_properties.py')
 
 check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/ruff check
@@ -77,7 +77,7 @@ system-celery: $(CLUSTER)/.ready ## the same on Celery, Redis and PostgreSQL, wi
 # The example DAGs keep their snapshots in SQLite.
 airflow: $(AIRFLOW)/.ready ## a real Airflow to look around in, with a sandbox, until Ctrl-C
 	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite)
-	@$(BIN)/python look_around.py $(AIRFLOW)
+	@$(BIN)/python -m demo.look_around $(AIRFLOW)
 
 # Apart, as in one session two Airflows would run at the same time.
 browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser (needs Chromium)

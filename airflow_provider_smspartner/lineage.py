@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect, Engine
 
     from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-    from airflow_provider_smspartner.snapshots import Snapshot
+    from airflow_provider_smspartner.sql.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from airflow_provider_smspartner.snapshots import Snapshot, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.snapshots import Snapshot, snapshot_table, write_snapshots
 from benchmarks.measure import Line, Spread, interleave, ratio_line
 
 SERVERS = {

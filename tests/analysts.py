@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.account import Account, Credits, User
-from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
 
 PAGE = Path(__file__).parents[1] / "docs" / "analysts"
 QUERIES = ["consumption_per_day", "days_left", "gaps", "last_balance", "top_ups"]

@@ -30,14 +30,14 @@ NEWER_UNTIL = "2026-11-22"
 LEFT_TO_MAKE_TEST = (
     "unit/test_sandbox.py",
     "unit/test_account_properties.py",
-    "unit/test_protocol_properties.py",
+    "unit/api/test_protocol_properties.py",
 )
 # What touches SQLAlchemy, and nothing of Airflow's, runs where Row.has_databases says so: with 1.4, 2.0 and 2.1.
 ON_DATABASES = (
     "integration/*",
-    "unit/test_snapshots.py",
-    "unit/test_snapshot_properties.py",
-    "unit/test_analysts_queries.py",
+    "unit/sql/test_snapshots.py",
+    "unit/sql/test_snapshot_properties.py",
+    "unit/sql/test_analysts_queries.py",
 )
 OLDEST_PYTHON = "3.11"
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
-from airflow_provider_smspartner.connection import CONN_TYPE, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
+from airflow_provider_smspartner.api.secrecy import amask, mask
+from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.transport import aget, get, make_async_client, make_session
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
-from airflow_provider_smspartner.protocol import AccountRequest, build_account_request
-from airflow_provider_smspartner.secrecy import amask, mask
-from airflow_provider_smspartner.transport import aget, get, make_async_client, make_session
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
@@ -68,14 +68,14 @@ class SMSPartnerHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's own fields for Airflow before 3.2, which does not read them from ``get_provider_info``."""
-        from airflow_provider_smspartner.connection_form import fields
+        from airflow_provider_smspartner.hooks.connection_form import fields
 
         return fields()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return what the form hides and how it calls the rest, for Airflow before 3.2."""
-        from airflow_provider_smspartner.connection_form import behaviour
+        from airflow_provider_smspartner.hooks.connection_form import behaviour
 
         return behaviour()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_smspartner.account import Account
     from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
     from airflow_provider_smspartner.lineage import SnapshotLineage
-    from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef
+    from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef
 
 
 class CreditsToSqlOperator(BaseOperator):
@@ -85,8 +85,8 @@ class CreditsToSqlOperator(BaseOperator):
         :raises SMSPartnerError: what else kept an account from being read; its row is not written
         """
         from airflow_provider_smspartner.lineage import add_figures_to_events, report_lineage
-        from airflow_provider_smspartner.snapshots import snapshot_table, write_snapshots
-        from airflow_provider_smspartner.sql_connection import make_engine
+        from airflow_provider_smspartner.sql.engine import make_engine
+        from airflow_provider_smspartner.sql.snapshots import snapshot_table, write_snapshots
 
         table = snapshot_table(self.table, self.schema)
         hooks = self._hooks()
@@ -115,7 +115,7 @@ class CreditsToSqlOperator(BaseOperator):
         self, hooks: dict[str, SMSPartnerHook], origin: TaskInstanceRef
     ) -> tuple[list[Snapshot], list[SMSPartnerError]]:
         """Read the accounts side by side; return the snapshots, and what kept the other accounts from theirs."""
-        from airflow_provider_smspartner.snapshots import Snapshot
+        from airflow_provider_smspartner.sql.snapshots import Snapshot
 
         snapshots: dict[str, Snapshot] = {}
         errors: list[SMSPartnerError] = []
@@ -162,7 +162,7 @@ def _read_once(hook: SMSPartnerHook) -> Account:
 
 
 def _origin(context: Context) -> TaskInstanceRef:
-    from airflow_provider_smspartner.snapshots import TaskInstanceRef
+    from airflow_provider_smspartner.sql.snapshots import TaskInstanceRef
 
     ti = context["ti"]
     map_index = -1 if ti.map_index is None else ti.map_index

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from airflow_provider_smspartner.account import Account, Credits, User
-from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
 
 START, DAYS = datetime(2026, 7, 1, tzinfo=UTC), 28
 HOUR = timedelta(hours=1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_smspartner.connection import EXTRAS, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.settings import EXTRAS, ConnectionSettings, read_settings
 
 Blocks = Callable[[str, str], list[str]]
 Shell = Callable[[str], str]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_smspartner.api.protocol import parse_account
 from airflow_provider_smspartner.exceptions import SMSPartnerError
-from airflow_provider_smspartner.protocol import parse_account
-from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef
 
 TABLE = list(csv.DictReader((Path(__file__).parents[2] / "docs" / "reference" / "fields.csv").open()))
 FIELDS = {row["field"]: {name: text.strip("`") for name, text in row.items()} for row in TABLE}

@@ -19,7 +19,7 @@ ELSEWHERE = {
     "links.py",  # a label
     "sandbox.py",  # speaks to the author of a test, who sees the arguments
     "secrecy.py",  # patterns
-    "snapshot_upserts.py",  # SQL
+    "upserts.py",  # SQL
 }
 NEVER_TOLD = {"Could not set lock on file", "Unknown hook type", r"(Tunnel connection failed: )?407\b"}
 """What the code looks for in the texts of others."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.account import Account, Credits, User
-from airflow_provider_smspartner.snapshots import (
+from airflow_provider_smspartner.sql.snapshots import (
     Snapshot,
     TaskInstanceRef,
     folded_table,

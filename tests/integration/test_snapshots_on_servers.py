@@ -20,10 +20,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.sql import quoted_name
 
-from airflow_provider_smspartner import snapshots
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
-from airflow_provider_smspartner.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql import snapshots
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
 from tests.integration.writers import check_side_by_side, write_side_by_side
 
 WRITERS = 16

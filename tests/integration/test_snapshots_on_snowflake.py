@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
-from airflow_provider_smspartner.snapshots import (
+from airflow_provider_smspartner.sql.snapshots import (
     Snapshot,
     TaskInstanceRef,
     folded_table,
@@ -139,7 +139,7 @@ def test_columns_that_are_missing_are_named_and_others_are_left_alone(snowflake:
 
 def test_airflows_own_hook_leads_there(snowflake: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("airflow.providers.snowflake")
-    from airflow_provider_smspartner.sql_connection import make_engine
+    from airflow_provider_smspartner.sql.engine import make_engine
 
     connection = {
         "conn_type": "snowflake",

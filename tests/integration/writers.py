@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from airflow_provider_smspartner.snapshots import Snapshot, write_snapshots
+from airflow_provider_smspartner.sql.snapshots import Snapshot, write_snapshots
 
 TURNS = 3
 

@@ -18,9 +18,9 @@ from urllib.parse import quote
 import pytest
 from httpx import AsyncClient
 
+from airflow_provider_smspartner.api.protocol import ResponseFormat, build_account_request
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-from airflow_provider_smspartner.protocol import ResponseFormat, build_account_request
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.triggers.credits import CreditsTrigger
 from tests.spellings import told

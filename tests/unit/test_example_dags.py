@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.snapshots import snapshot_table
+from airflow_provider_smspartner.sql.snapshots import snapshot_table
 from tests.airflow_versions import AIRFLOW, needs_airflow, open_dag_bag
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.lineage import SnapshotLineage
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.snapshots import snapshot_table
+from airflow_provider_smspartner.sql.snapshots import snapshot_table
 from tests.airflow_versions import asset_events
 
 KEY = "S3cr3t+Key/42=é%"

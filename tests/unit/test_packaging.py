@@ -58,6 +58,49 @@ def test_no_import_goes_round_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
+def wing(module: str) -> str:
+    """Return the part of the house that a module lies in: its folder, or its own name on the package's first floor."""
+    return ([*module.split("."), ""])[1]
+
+
+ROOMS = {
+    "": set(),
+    "exceptions": set(),
+    "account": {"exceptions"},
+    "sandbox": {"sandbox"},
+    "api": {"", "account", "api", "exceptions"},
+    "sql": {"account", "exceptions", "sql"},
+    "links": set(),
+    "get_provider_info": set(),
+    "hooks": {"account", "api", "exceptions", "get_provider_info", "hooks", "sql"},
+    "lineage": {"hooks", "sql"},
+    "triggers": {"account", "exceptions", "hooks", "triggers"},
+    "sensors": {"account", "exceptions", "hooks", "links", "sensors", "triggers"},
+    "operators": {"account", "exceptions", "hooks", "lineage", "operators", "sql"},
+    "cli": {"exceptions", "hooks"},
+}
+"""What each part of the package may import of it: arrows point down, and api and sql meet only in what stands above."""
+
+
+def test_arrows_point_down_and_the_two_wings_never_meet() -> None:
+    found = modules()
+    ours = {name: [to for to in imports(module) if to in found] for name, module in found.items()}
+    assert {wing(name) for name in ours} == set(ROOMS)
+    astray = [
+        f"{name} -> {to}" for name, all_to in ours.items() for to in all_to if wing(to) not in {*ROOMS[wing(name)], ""}
+    ]
+    assert astray == []
+
+
+NO_IO = {"requests", "aiohttp", "httpx", "socket", "ssl", "sqlalchemy", "airflow.providers.common.sql"}
+
+
+@pytest.mark.parametrize("name", ["account", "exceptions", "api.protocol"])
+def test_what_does_no_io_imports_nothing_that_does(name: str) -> None:
+    imported = set(imports(modules()[f"airflow_provider_smspartner.{name}"]))
+    assert {to for to in imported if any(to == io or to.startswith(f"{io}.") for io in NO_IO)} == set()
+
+
 @pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
 def test_a_deprecation_that_the_package_causes_is_an_error_in_a_test(category: type[Warning]) -> None:
     where: Any = {"filename": "credits.py", "lineno": 1, "module": "airflow_provider_smspartner.sensors.credits"}

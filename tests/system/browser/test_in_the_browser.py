@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import Connection
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_smspartner import __version__
-from airflow_provider_smspartner.connection import EXTRAS, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.settings import EXTRAS, ConnectionSettings, read_settings
 from airflow_provider_smspartner.get_provider_info import get_provider_info
 from tests.spellings import KEY, told
 from tests.system.browser.conftest import PATIENCE

@@ -35,7 +35,7 @@ def _an_airflow_to_run(leave_out: Callable[[str], NoReturn]) -> None:
 
 @contextmanager
 def looking_around() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "look_around.py", ENVIRONMENT]
+    command = [sys.executable, "-m", "demo.look_around", ENVIRONMENT]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         try:
             yield running

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".airflow-demo"
 WAREHOUSE = HOME / "warehouse.db"
 LOG = HOME / "demo.log"
@@ -40,9 +40,9 @@ def main() -> int:
         say(f"\nMaking an Airflow home in {HOME.relative_to(ROOT)} ...")
         run("airflow", "db", "migrate")
         say(f"\nDAG {GATE}: count the audience, wait for the credit it needs, send in chunks.")
-        run(sys.executable, __file__, GATE, json.dumps(campaign), when_it_waits=when_it_waits)
+        run(sys.executable, "-m", "demo", GATE, json.dumps(campaign), when_it_waits=when_it_waits)
         say(f"\nDAG {SNAPSHOTS}: one row a run.")
-        run(sys.executable, __file__, SNAPSHOTS, "{}")
+        run(sys.executable, "-m", "demo", SNAPSHOTS, "{}")
     show_table()
     return 0
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.system.airflow import Airflow, free_port
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 STATE = ROOT / ".airflow-look-around"
 HOME = STATE / "home"
 

@@ -19,8 +19,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import StatementError
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerResponseError
-from airflow_provider_smspartner.snapshot_types import ExactDecimal, UtcTimestamp, fitted
-from airflow_provider_smspartner.snapshots import Snapshot, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.snapshots import Snapshot, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.types import ExactDecimal, UtcTimestamp, fitted
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

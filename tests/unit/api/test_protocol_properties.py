@@ -19,8 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_smspartner.account import Account, Credits, User
+from airflow_provider_smspartner.api.protocol import MAX_BODY_BYTES, parse_account, read_answer
 from airflow_provider_smspartner.exceptions import SMSPartnerError, SMSPartnerUnavailableError
-from airflow_provider_smspartner.protocol import MAX_BODY_BYTES, parse_account, read_answer
 
 
 def times(factor: float) -> settings:

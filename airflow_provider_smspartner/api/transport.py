@@ -13,25 +13,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from airflow_provider_smspartner.exceptions import (
-    SMSPartnerConfigurationError,
-    SMSPartnerError,
-    SMSPartnerUnavailableError,
-)
-from airflow_provider_smspartner.protocol import (
+from airflow_provider_smspartner.api.protocol import (
     MAX_BODY_BYTES,
     PROXY_ASKS_WHO,
     AccountRequest,
     read_answer,
 )
-from airflow_provider_smspartner.secrecy import quiet_http_loggers
+from airflow_provider_smspartner.api.secrecy import quiet_http_loggers
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerConfigurationError,
+    SMSPartnerError,
+    SMSPartnerUnavailableError,
+)
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
     from requests import Session
 
     from airflow_provider_smspartner.account import Account
-    from airflow_provider_smspartner.deadline import DeadlineAdapter
+    from airflow_provider_smspartner.api.deadline import DeadlineAdapter
 
 _REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     (socket.gaierror, "the host name does not resolve", "check the connection's host, and this machine's DNS"),
@@ -68,7 +68,7 @@ def make_session(*, verify: bool | str, proxy: str | None) -> Session:
     """
     from requests import Session
 
-    from airflow_provider_smspartner.deadline import DeadlineAdapter
+    from airflow_provider_smspartner.api.deadline import DeadlineAdapter
 
     session = Session()
     adapter = DeadlineAdapter()

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseHook, Connection
 from requests.certs import where
 
-from airflow_provider_smspartner.connection import EXTRAS, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.settings import EXTRAS, ConnectionSettings, read_settings
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.get_provider_info import get_provider_info
 from tests.airflow_versions import needs_airflow

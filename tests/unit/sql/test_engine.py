@@ -21,7 +21,7 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
-from airflow_provider_smspartner.sql_connection import make_engine
+from airflow_provider_smspartner.sql.engine import make_engine
 
 SECRET = "p@ss/w0rd:%"
 

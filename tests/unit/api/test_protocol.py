@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from airflow_provider_smspartner.account import Credits, User
+from airflow_provider_smspartner.api.protocol import (
+    MAX_BODY_BYTES,
+    ResponseFormat,
+    build_account_request,
+    parse_account,
+    read_answer,
+)
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
     SMSPartnerError,
     SMSPartnerRejectedError,
     SMSPartnerResponseError,
     SMSPartnerUnavailableError,
-)
-from airflow_provider_smspartner.protocol import (
-    MAX_BODY_BYTES,
-    ResponseFormat,
-    build_account_request,
-    parse_account,
-    read_answer,
 )
 
 # The vendor's two samples, letter for letter.

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql import quoted_name
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerResponseError
-from airflow_provider_smspartner.snapshot_types import ExactDecimal, UtcTimestamp, fitted
-from airflow_provider_smspartner.snapshot_upserts import UPSERTS, upsert_portably
+from airflow_provider_smspartner.sql.types import ExactDecimal, UtcTimestamp, fitted
+from airflow_provider_smspartner.sql.upserts import UPSERTS, upsert_portably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

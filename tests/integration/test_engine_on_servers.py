@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 pytest.importorskip("airflow.providers.postgres")
 
-from airflow_provider_smspartner.sql_connection import make_engine
+from airflow_provider_smspartner.sql.engine import make_engine
 
 
 @pytest.fixture

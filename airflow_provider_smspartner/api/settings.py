@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from airflow_provider_smspartner.api.protocol import ResponseFormat
+from airflow_provider_smspartner.api.transport import tls_context
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
-from airflow_provider_smspartner.protocol import ResponseFormat
-from airflow_provider_smspartner.transport import tls_context
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

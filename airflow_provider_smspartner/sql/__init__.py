@@ -1,0 +1,1 @@
+"""The tables, from a connection id to rows. Knows nothing of HTTP."""

@@ -1,0 +1,1 @@
+"""What the commands `make demo` and `make airflow` run."""
