@@ -53,6 +53,15 @@ class SMSPartnerConfigurationError(SMSPartnerError, AirflowFailException):
     retryable = False
 
 
+class SMSPartnerArgumentError(SMSPartnerConfigurationError, ValueError, TypeError):
+    """
+    Raise when an argument makes no sense, as early as that is known.
+
+    A ``ValueError``, as Python's own. A ``TypeError`` too, since that is all that a triggerer survives in a trigger's
+    constructor: any other class ends the process, and every deferred task with it.
+    """
+
+
 class SMSPartnerAccessError(SMSPartnerError, AirflowFailException):
     """Raise when SMS Partner refuses the account: codes 1, 10, 20, 30, 40, 96, or HTTP 401 or 403."""
 
@@ -75,7 +84,12 @@ class SMSPartnerRejectedError(SMSPartnerResponseError, AirflowFailException):
 
 _FINAL_CLASSES = {
     error_class.__name__: error_class
-    for error_class in (SMSPartnerConfigurationError, SMSPartnerAccessError, SMSPartnerRejectedError)
+    for error_class in (
+        SMSPartnerConfigurationError,
+        SMSPartnerArgumentError,
+        SMSPartnerAccessError,
+        SMSPartnerRejectedError,
+    )
 }
 
 
