@@ -72,6 +72,7 @@ def make_engine(sql_conn_id: str) -> Engine:
         if engine.dialect.name not in _FILES or engine.url.database not in {None, "", ":memory:"}:
             # As an attribute, because not every hook takes SQLAlchemy's arguments.
             engine.hide_parameters = True
+            engine.update_execution_options(sql_conn_id=sql_conn_id)  # for the errors
             return engine
         told = "its database is in memory, and would be gone with the task: give the path of a file as its host"
     # Outside of the except: a foreign text may hold the URL, with its password, and must not be chained.

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import sqlalchemy as sa
-import tenacity
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.sql import quoted_name
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerResponseError
+from airflow_provider_smspartner.sql.errors import columns_error, is_transient, key_error, with_retries
+from airflow_provider_smspartner.sql.tables import folded_table, prepare_table, quoted_for_sql
 from airflow_provider_smspartner.sql.types import ExactDecimal, UtcTimestamp, fitted
 from airflow_provider_smspartner.sql.upserts import UPSERTS, upsert_portably
 
@@ -24,34 +22,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy.engine import Dialect, Engine, RowMapping
+    from sqlalchemy.engine import Engine, RowMapping
     from sqlalchemy.types import TypeEngine
 
     from airflow_provider_smspartner.account import Account
 
     Row = dict[str, Any]
 
-log = logging.getLogger(__name__)
-
 _NAMESPACE = UUID("5c1e9a0e-54f1-4c39-9a8e-0f4f6d7b2a63")
 """Of every snapshot_id. Another one would make a re-run miss its own row, so it never changes."""
-
-_TRANSIENT = (
-    "40001",  # serialization failure
-    "40P01",  # PostgreSQL: deadlock
-    "55P03",  # PostgreSQL: lock_timeout
-    1020,  # MariaDB: the row changed since it was read
-    1205,  # MySQL, MariaDB: lock wait timeout
-    1213,  # MySQL, MariaDB: deadlock, also for who waits when the first inserter rolls back
-    "SQLITE_BUSY",
-    "SQLITE_BUSY_SNAPSHOT",
-    "SQLITE_LOCKED",
-    "TransactionException",  # DuckDB: two transactions on one row
-)
-
-_CREATIONS = 5
-
-_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$.]*")
 
 _COLUMNS: dict[str, TypeEngine[Any]] = {
     "snapshot_id": sa.CHAR(36),
@@ -173,7 +152,7 @@ def snapshot_table(name: str, schema: str | None = None) -> sa.Table:
         None means where the connection points
     :raises SMSPartnerConfigurationError: a name is empty, or the table's holds a dot
     """
-    quoted = _quoted("table", name)
+    quoted = quoted_for_sql("table", name)
     if "." in quoted:
         before, _, after = name.rpartition(".")
         raise SMSPartnerConfigurationError(
@@ -187,29 +166,10 @@ def snapshot_table(name: str, schema: str | None = None) -> sa.Table:
         quoted,
         sa.MetaData(),
         *columns,
-        schema=None if schema is None else _quoted("schema", schema),
+        schema=None if schema is None else quoted_for_sql("schema", schema),
         mysql_charset="utf8mb4",
         mariadb_charset="utf8mb4",
     )
-
-
-def folded_table(table: sa.Table, dialect: Dialect) -> sa.Table:
-    """Return the table under the name by which this dialect's database keeps it; see ``snapshot_table``."""
-    if not dialect.requires_name_normalize:
-        return table
-    return snapshot_table(_folded(table.name), None if table.schema is None else _folded(table.schema))
-
-
-def _folded(name: str) -> str:
-    # By way of str, because a quoted name's own upper() keeps its case.
-    return str.upper(name) if _PLAIN_NAME.fullmatch(name) else name
-
-
-def _quoted(what: str, name: object) -> quoted_name:
-    if not isinstance(name, str) or not name.strip():
-        raise SMSPartnerConfigurationError(f"{what} is {name!r}: give it a name, or leave it out for the default")
-    # Always, because SQLAlchemy's own lists of reserved words have gaps ("returning", "lateral", "value").
-    return quoted_name(name, quote=True)
 
 
 def write_snapshots(
@@ -222,8 +182,9 @@ def write_snapshots(
 
     :param table: as ``snapshot_table`` returns it; columns that it does not know are left alone
     :param create_table: create the table where it is missing; when False, no DDL is ever issued
-    :raises SMSPartnerConfigurationError: the table is missing, lacks columns, or cannot hold the values exactly
-    :raises sqlalchemy.exc.DBAPIError: what else the database says; where time heals it, after several attempts
+    :raises SMSPartnerConfigurationError: the table is missing, lacks columns, or cannot hold the values exactly; or the
+        database refuses for another reason that needs action
+    :raises SMSPartnerUnavailableError: a transient error that outlasted the retries
     """
     # In the order of the key, so that two writers of the same rows queue up instead of deadlocking.
     rows = sorted({row.snapshot_id: vars(row) for row in snapshots}.values(), key=itemgetter("snapshot_id"))
@@ -239,14 +200,14 @@ def write_snapshots(
             write_once()
             return
         except DBAPIError as error:
-            if _is_transient(error) or isinstance(error, IntegrityError):
+            if is_transient(error) or isinstance(error, IntegrityError):
                 raise
         # Only now: a table that is as it must be needs no look first. Another reason is raised by the second write.
-        _prepare_table(engine, table, create_table=create_table)
+        prepare_table(engine, table, create_table=create_table)
         write_once()
 
     if rows:
-        _retrying(lost_races=upsert is upsert_portably)(attempt)
+        with_retries(attempt, engine=engine, table=table, lost_races=upsert is upsert_portably)
 
 
 def _fitted(column: str, value: Any) -> Any:
@@ -257,89 +218,18 @@ def _fitted(column: str, value: Any) -> Any:
     return None
 
 
-def _is_transient(error: BaseException) -> bool:
-    """Return whether the same write may pass a moment later. Drivers agree on no class for it, so the codes decide."""
-    if not isinstance(error, DBAPIError) or error.orig is None:
-        return False
-    driver_error = error.orig
-    codes = [getattr(driver_error, name, None) for name in ("sqlstate", "pgcode", "errno", "sqlite_errorname")]
-    codes += [type(driver_error).__name__, *driver_error.args[:1]]
-    busy_file = "Could not set lock on file" in str(driver_error)  # DuckDB, another process has it open
-    return error.connection_invalidated or busy_file or any(code in _TRANSIENT for code in codes)
-
-
-def _retrying(*, lost_races: bool) -> tenacity.Retrying:
-    """
-    Return the one retry rule of the write.
-
-    :param lost_races: try again also after an IntegrityError, which without an upsert is how a lost race for a key ends
-    """
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(
-            lambda error: _is_transient(error) or (lost_races and isinstance(error, IntegrityError))
-        ),
-        wait=tenacity.wait_random_exponential(multiplier=0.05, max=3),
-        stop=tenacity.stop_after_attempt(10) | tenacity.stop_after_delay(60),
-        before_sleep=_log_attempt,
-        reraise=True,
-    )
-
-
-def _log_attempt(state: tenacity.RetryCallState) -> None:
-    """Name the class alone: the text of a DBAPIError shows the row."""
-    error = state.outcome.exception() if state.outcome else None
-    cause = type(getattr(error, "orig", error)).__name__
-    log.warning("Writing the snapshots: attempt %d met %s, trying again", state.attempt_number, cause)
-
-
-def _prepare_table(engine: Engine, table: sa.Table, *, create_table: bool) -> None:
-    if not _is_there(engine, table):
-        if not create_table:
-            raise SMSPartnerConfigurationError(
-                f"table {table.fullname!r} is not there, and create_table is False: create it, or let this do so"
-            )
-        _create_table(engine, table)
-    with engine.connect() as connection:
-        # The database itself rather than reflection, which fails on DuckDB with SQLAlchemy 2.1.
-        names = connection.execute(sa.select(sa.text("*")).select_from(table).where(sa.false())).keys()
-    there = {name.lower() for name in names}
-    _refuse_columns(engine, table, [column for column in _COLUMNS if column not in there], "lacks")
-
-
-def _is_there(engine: Engine, table: sa.Table) -> bool:
-    return bool(sa.inspect(engine).has_table(table.name, schema=table.schema))
-
-
-def _create_table(engine: Engine, table: sa.Table) -> None:
-    if len(table.name.encode()) > engine.dialect.max_identifier_length:
-        raise SMSPartnerConfigurationError(f"table {table.fullname!r}: the name is longer than the database keeps")
-    for attempts_left in reversed(range(_CREATIONS)):
-        try:
-            table.create(engine)
-        except DBAPIError:
-            # Two who create it at once collide under many names; what counts is whether it is there now.
-            if not attempts_left:
-                raise
-        if _is_there(engine, table):
-            return
-
-
 def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Sequence[RowMapping]) -> None:
     """Refuse a table that was made with other types or without the key: some databases round and double silently."""
+    if len(stored) != len(rows):
+        raise key_error(engine, table)
     written = {row["snapshot_id"]: row for row in rows}
-    if len(stored) != len(written):
-        raise SMSPartnerConfigurationError(
-            f"table {table.fullname!r} does not keep one row per snapshot_id, and nothing was written: "
-            "make snapshot_id its primary key"
-        )
-    changed = {name for row in stored for name in _COLUMNS if row[name] != written[row["snapshot_id"]][name]}
-    _refuse_columns(engine, table, sorted(changed), "does not keep as they are written")
+    # A column of another type gives a UUID or blanks back with the key.
+    pairs = [(written.get(str(row["snapshot_id"]).strip(), {}), row) for row in stored]
+    changed = [name for name in _COLUMNS if not all(_is_same(row.get(name), kept[name]) for row, kept in pairs)]
+    if changed:
+        raise columns_error(engine, table, changed, "does not keep as they are written")
 
 
-def _refuse_columns(engine: Engine, table: sa.Table, names: list[str], what: str) -> None:
-    if names:
-        wanted = ", ".join(f"{name} {table.c[name].type.compile(dialect=engine.dialect)}" for name in names)
-        raise SMSPartnerConfigurationError(
-            f"table {table.fullname!r} {what} these columns: {', '.join(names)}. "
-            f"Nothing was written; alter it so that it has: {wanted}"
-        )
+def _is_same(written: object, kept: object) -> bool:
+    """Take no float for an amount that it equals by chance: the next one it would round."""
+    return written == kept and not isinstance(kept, float)

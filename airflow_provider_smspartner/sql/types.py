@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -22,7 +22,10 @@ _ZONELESS = frozenset({"sqlite", "mysql", "mariadb"})
 
 
 class _NativeNumeric(sa.Numeric[Decimal]):
-    """Leave the Decimal to the driver: SQLAlchemy makes it a float for those it does not know, such as DuckDB's."""
+    """Leave the Decimal to the driver: SQLAlchemy makes floats of some, such as DuckDB's, and decimals of floats."""
+
+    def adapt(self, cls: Any, **keywords: Any) -> Any:
+        return type(self)(self.precision, self.scale)
 
     def bind_processor(self, dialect: Dialect) -> None: ...
 
@@ -37,7 +40,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
     exact = Context(prec=18, traps=[Inexact, InvalidOperation])
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(sa.String(20) if dialect.name == "sqlite" else _NativeNumeric(18, 6))
+        return sa.String(20) if dialect.name == "sqlite" else _NativeNumeric(18, 6)
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
         if value is None:
@@ -45,8 +48,12 @@ class ExactDecimal(TypeDecorator[Decimal]):
         amount = _fitted_amount(value).quantize(SMALLEST_STEP, context=self.exact)
         return format(amount, "f") if dialect.name == "sqlite" else amount
 
-    def process_result_value(self, value: object, dialect: Dialect) -> Decimal | None:
-        return None if value is None else Decimal(str(value))
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        # What a column of another type gives is left as it is, and so unequal to what was written.
+        if isinstance(value, int) or (dialect.name == "sqlite" and isinstance(value, str)):
+            with suppress(InvalidOperation):
+                return Decimal(value)
+        return cast("Decimal | None", value)
 
 
 class _ZonelessRead(sa.DateTime):
@@ -79,9 +86,10 @@ class UtcTimestamp(TypeDecorator[datetime]):
         instant = _fitted_instant(value)
         return instant.replace(tzinfo=None) if dialect.name in _ZONELESS else instant
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        # What is no instant is left as it is, as above.
+        if not isinstance(value, datetime):
+            return cast("datetime | None", value)
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 

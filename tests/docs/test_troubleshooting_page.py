@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from airflow_provider_smspartner.sql.errors import KIND_OF_TEXT
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_provider_smspartner"
 PAGE = (ROOT / "docs" / "troubleshooting.rst").read_text()
@@ -21,7 +23,7 @@ ELSEWHERE = {
     "secrecy.py",  # patterns
     "upserts.py",  # SQL
 }
-NEVER_TOLD = {"Could not set lock on file", "Unknown hook type", r"(Tunnel connection failed: )?407\b"}
+NEVER_TOLD = {*KIND_OF_TEXT, "Unknown hook type", r"(Tunnel connection failed: )?407\b"}
 """What the code looks for in the texts of others."""
 
 

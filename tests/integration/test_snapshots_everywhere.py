@@ -12,13 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.account import Account, Credits, User
-from airflow_provider_smspartner.sql.snapshots import (
-    Snapshot,
-    TaskInstanceRef,
-    folded_table,
-    snapshot_table,
-    write_snapshots,
-)
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.tables import folded_table
 from tests.integration.writers import check_side_by_side, write_side_by_side
 
 TABLE = snapshot_table("smspartner_credit_snapshots")

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.sql import quoted_name
 
@@ -123,9 +122,7 @@ def test_any_table_and_schema_name_is_quoted(place: Place, engine: Engine, name:
 
 
 def test_a_name_longer_than_the_database_keeps_is_refused(engine: Engine) -> None:
-    with pytest.raises(
-        (SMSPartnerConfigurationError, DBAPIError), match="longer than the database keeps|Incorrect table name"
-    ):
+    with pytest.raises(SMSPartnerConfigurationError, match="longer than the database keeps"):
         write_snapshots(engine, snapshot_table("é" * 40 + "x" * 40), [SNAPSHOT])
 
 
@@ -158,7 +155,7 @@ def test_without_create_rights_an_existing_table_is_written(
     for run_id in ("manual__1", "manual__2", "manual__2"):
         write_snapshots(guests_engine, TABLE, [replace(SNAPSHOT, run_id=run_id, credit_sms=9)])
     assert [row["credit_sms"] for row in stored(engine)] == [9, 9]
-    with pytest.raises(DBAPIError, match="(?i)denied"):
+    with pytest.raises(SMSPartnerConfigurationError, match="lacks a right"):
         write_snapshots(guests_engine, snapshot_table("another"), [SNAPSHOT])
 
 
@@ -196,7 +193,7 @@ def test_a_table_whose_types_would_change_a_value_is_refused(place: Place, engin
     else:
         change = ("MODIFY captured_at DATETIME NOT NULL", "MODIFY balance DECIMAL(18, 2)")
     execute(engine, *[f"ALTER TABLE {TABLE.name} {one}" for one in change])
-    with pytest.raises(SMSPartnerConfigurationError, match="does not keep as they are written.*: balance, captured_at"):
+    with pytest.raises(SMSPartnerConfigurationError, match="does not keep as they are written.*: captured_at, balance"):
         write_snapshots(engine, TABLE, [replace(SNAPSHOT, run_id="manual__2")])
     assert execute(engine, f"SELECT run_id FROM {TABLE.name}") == [("manual__1",)]
 
@@ -207,11 +204,8 @@ def test_a_table_without_its_key_gets_no_duplicates(place: Place, engine: Engine
     execute(engine, f"ALTER TABLE {TABLE.name} DROP {key}")
     if path == "portable":
         write_snapshots(engine, TABLE, [SNAPSHOT])
-    elif place.is_postgresql:
-        with pytest.raises(DBAPIError, match="ON CONFLICT"):
-            write_snapshots(engine, TABLE, [SNAPSHOT])
     else:
-        with pytest.raises(SMSPartnerConfigurationError, match="make snapshot_id its primary key"):
+        with pytest.raises(SMSPartnerConfigurationError, match="does not keep one row per snapshot_id"):
             write_snapshots(engine, TABLE, [SNAPSHOT])
     assert len(stored(engine)) == 1
 
@@ -283,7 +277,7 @@ def test_a_waiting_writer_survives_the_rollback_of_the_first(place: Place, engin
     assert rows[1]["credit_sms"] in (2, 3, 4)
 
 
-def test_a_deadlock_is_tried_again(place: Place, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deadlock_is_retried(place: Place, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     pair = sorted((replace(SNAPSHOT, run_id=f"manual__{n}") for n in range(2)), key=lambda s: s.snapshot_id)
     write_snapshots(engine, TABLE, pair)
     writer = threading.Thread(target=write_snapshots, args=(engine, TABLE, [replace(s, credit_sms=2) for s in pair]))
@@ -301,7 +295,7 @@ def test_a_deadlock_is_tried_again(place: Place, engine: Engine, caplog: pytest.
         transaction.commit()
     writer.join(20)
     assert [row["credit_sms"] for row in stored(engine)[:2]] == [2, 2]
-    assert "trying again" in caplog.text
+    assert "a transient error: retrying" in caplog.text
 
 
 def test_a_session_that_breaks_is_replaced(place: Place, engine: Engine) -> None:
@@ -320,12 +314,3 @@ def test_a_session_that_breaks_is_replaced(place: Place, engine: Engine) -> None
     write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=3)])
     assert broken
     assert [row["credit_sms"] for row in stored(engine)] == [3]
-
-
-def test_a_broken_constraint_of_somebody_else_is_raised_at_once(engine: Engine) -> None:
-    write_snapshots(engine, TABLE, [SNAPSHOT])
-    execute(engine, f"ALTER TABLE {TABLE.name} ADD CONSTRAINT few CHECK (credit_sms < 100)")
-    with pytest.raises(DBAPIError, match="few") as caught:
-        write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=100, username="anna@example.com")])
-    assert isinstance(caught.value, IntegrityError) or caught.value.orig.args[0] == 4025
-    assert stored(engine) == [vars(SNAPSHOT)]

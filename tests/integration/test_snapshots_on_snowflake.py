@@ -16,13 +16,8 @@ from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
-from airflow_provider_smspartner.sql.snapshots import (
-    Snapshot,
-    TaskInstanceRef,
-    folded_table,
-    snapshot_table,
-    write_snapshots,
-)
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.tables import folded_table
 
 if find_spec("fakesnow") is None and "TEST_SNOWFLAKE" not in os.environ:
     pytest.skip("fakesnow has an environment of its own: make snowflake", allow_module_level=True)

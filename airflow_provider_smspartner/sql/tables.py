@@ -1,0 +1,91 @@
+"""Tables that are there when they are needed: names as databases keep them, and creation that many may do at once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import quoted_name
+
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.sql.errors import NO_NAME, columns_error, refusal
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect, Engine
+
+_CREATIONS = 5
+
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$.]*")
+
+
+def quoted_for_sql(what: str, name: object) -> quoted_name:
+    """
+    Return a name that is quoted in SQL, whatever it is.
+
+    :param what: the argument it came by, for the error
+    :raises SMSPartnerConfigurationError: it is empty, or no text
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise SMSPartnerConfigurationError(f"{what} is {name!r}: give it a name, or leave it out for the default")
+    # Always, because SQLAlchemy's own lists of reserved words have gaps ("returning", "lateral", "value").
+    return quoted_name(name, quote=True)
+
+
+def folded_table(table: sa.Table, dialect: Dialect) -> sa.Table:
+    """
+    Return the table under the name by which this dialect's database keeps it.
+
+    Where names fold to upper case (Snowflake, Oracle), a plain lower-case one is written in upper case, so that SQL
+    without quotes finds the table.
+    """
+    if not dialect.requires_name_normalize:
+        return table
+    names = {"name": table.name} if table.schema is None else {"name": table.name, "schema": table.schema}
+    as_kept: dict[str, Any] = {what: quoted_name(_folded(name), quote=True) for what, name in names.items()}
+    return table.to_metadata(sa.MetaData(), **as_kept)
+
+
+def _folded(name: str) -> str:
+    # By way of str, because a quoted name's own upper() keeps its case.
+    return str.upper(name) if _PLAIN_NAME.fullmatch(name) else name
+
+
+def prepare_table(engine: Engine, table: sa.Table, *, create_table: bool) -> None:
+    """
+    Create the table where it is missing, and see that it has the columns.
+
+    :param create_table: when False, no DDL is issued
+    :raises SMSPartnerConfigurationError: the table is missing and must not be created, or lacks columns
+    :raises sqlalchemy.exc.SQLAlchemyError: what the database says; call this by ``errors.with_retries``
+    """
+    if not _is_there(engine, table):
+        if not create_table:
+            raise refusal(engine, table, "it is not there, and create_table is False: create it, or let this do so")
+        _create(engine, table)
+    with engine.connect() as connection:
+        # The database itself rather than reflection, which fails on DuckDB with SQLAlchemy 2.1.
+        names = connection.execute(sa.select(sa.text("*")).select_from(table).where(sa.false())).keys()
+    there = {name.lower() for name in names}
+    missing = [column.name for column in table.columns if column.name not in there]
+    if missing:
+        raise columns_error(engine, table, missing, "lacks")
+
+
+def _is_there(engine: Engine, table: sa.Table) -> bool:
+    return bool(sa.inspect(engine).has_table(table.name, schema=table.schema))
+
+
+def _create(engine: Engine, table: sa.Table) -> None:
+    if len(table.name.encode()) > engine.dialect.max_identifier_length:
+        raise refusal(engine, table, NO_NAME)
+    for attempts_left in reversed(range(_CREATIONS)):
+        try:
+            table.create(engine)
+        except DBAPIError:
+            # Two who create it at once collide under many names; what counts is whether it is there now.
+            if not attempts_left:
+                raise
+        if _is_there(engine, table):
+            return
