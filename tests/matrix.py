@@ -35,6 +35,7 @@ LEFT_TO_MAKE_TEST = (
 # What touches SQLAlchemy, and nothing of Airflow's, runs where Row.has_databases says so: with 1.4, 2.0 and 2.1.
 ON_DATABASES = (
     "integration/*",
+    "unit/sql/test_errors.py",
     "unit/sql/test_snapshots.py",
     "unit/sql/test_snapshot_properties.py",
     "unit/sql/test_analysts_queries.py",
