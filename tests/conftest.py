@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 Connect = Callable[..., str]
 
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-smspartner-tests-")
-for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SMSPARTNER_"))]:
+# What this machine has of them must not decide how a test ends.
+_DECIDES = re.compile(r"AIRFLOW_.*|SMSPARTNER_.*|(?i:.*_proxy)|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)|NETRC")
+for _name in [name for name in os.environ if _DECIDES.fullmatch(name)]:
     del os.environ[_name]
 os.environ |= {
     "AIRFLOW_HOME": _HOME.name,
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[1] / "example_dags"),
-    # A proxy of the machine's must not stand between the tests and loopback.
-    "NO_PROXY": "127.0.0.1,localhost",
 }
 
 # Now, as it brings filters of its own for whatever is called airflow*, which else would come before pytest's: a warning
@@ -63,7 +64,7 @@ class TaskOutcome:
 @pytest.fixture(autouse=True)
 def _no_log_holds_the_key(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Hold every test to it: nothing that is logged, at DEBUG too, spells the key of the sandbox fixture."""
-    for logger in ("urllib3", "httpx", "httpcore", "airflow.task", "airflow_provider_smspartner"):
+    for logger in ("urllib3", "aiohttp", "airflow.task", "airflow_provider_smspartner"):
         caplog.set_level(logging.DEBUG, logger)
     yield
     records = [record for when in ("setup", "call") for record in caplog.get_records(when)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Condition, Event, Thread
@@ -14,6 +15,7 @@ from weakref import WeakSet
 from requests.adapters import HTTPAdapter
 
 if TYPE_CHECKING:
+    from requests import PreparedRequest
     from urllib3 import HTTPConnectionPool, PoolManager
     from urllib3.connection import HTTPConnection
 
@@ -80,9 +82,12 @@ class DeadlineAdapter(HTTPAdapter):
 
     TLS takes a socket over before its handshake, and a response may read on after its connection was closed: only a
     duplicate of the socket reaches the line all the time. It lives as long as the request, as each is a descriptor.
+
+    :param tls: the context of all its connections, in place of one that requests would make for each
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
         self._connections: WeakSet[HTTPConnection] = WeakSet()
         self._duplicates: list[socket.socket] | None = None
         self._expired = Event()
@@ -126,14 +131,26 @@ class DeadlineAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the connections to servers tracked."""
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
         self._track(self.poolmanager)
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
         """Have the connections to proxies tracked."""
-        manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
+        manager: PoolManager = super().proxy_manager_for(
+            proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs
+        )
         self._track(manager)
         return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: object, cert: object = None
+    ) -> tuple[Any, Any]:
+        """Leave certificates to the context: what requests would say of them here comes before it."""
+        host, _ = super().build_connection_pool_key_attributes(request, True, None)
+        return host, {}
+
+    def cert_verify(self, *_: object) -> None:
+        """Leave certificates to the context here too."""
 
     def _track(self, manager: PoolManager) -> None:
         pools = manager.pool_classes_by_scheme

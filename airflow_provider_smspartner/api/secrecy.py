@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from urllib.parse import quote, quote_plus
 
@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import mask_secret
 
 _KEY_IN_QUERY = re.compile(r"(?<=apiKey=)[^&\s\"']*")
 
-_WORDS_OF_AN_ANSWER = re.compile(r"(\"HTTP/[\d.]+ \d+ |return_value=|exception=|Failed to parse headers ).*", re.DOTALL)
-"""What the libraries log of an answer's head. A gateway may repeat the key there, in whatever spelling."""
+_WORDS_OF_AN_ANSWER = re.compile(r"(Failed to parse headers ).*", re.DOTALL)
+"""What urllib3 logs of an answer's head. A gateway may repeat the key there, in whatever spelling."""
 
 _asks_with_the_key = ContextVar("asks_with_the_key", default=False)
 """Whether this thread, or this task of an event loop, does. Answers to others are logged as ever."""
@@ -23,12 +23,10 @@ _TALKATIVE_LOGGERS = (
     "urllib3.connection",
     "urllib3.connectionpool",
     "urllib3.util.retry",
-    "httpx",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
+    "aiohttp.client",
+    "aiohttp.internal",
 )
-"""The loggers of URLs and of words of answers: urllib3.connection at WARNING, httpx at INFO, the others at DEBUG."""
+"""The loggers of URLs and of words of answers: urllib3.connection and aiohttp.internal at WARNING, others at DEBUG."""
 
 
 def mask(secrets: Iterable[str]) -> None:
@@ -51,13 +49,16 @@ async def amask(secrets: Iterable[str]) -> None:
 
 def _spellings(secrets: Iterable[str]) -> Iterator[str]:
     for secret in secrets:
-        yield from {secret, quote(secret, safe=""), quote_plus(secret)}
+        with suppress(UnicodeEncodeError):  # half a character, which cannot be logged either
+            yield from {secret, quote(secret, safe=""), quote_plus(secret)}
 
 
 class _QueryFilter(logging.Filter):
     """Takes the key out of a record before any handler sees it; Airflow masks only the literal password, and late."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if _asks_with_the_key.get() and record.name.startswith("aiohttp"):
+            return False  # it tells of an answer's cookies alone
         message = record.getMessage()
         hidden = _KEY_IN_QUERY.sub("***", message)
         if _asks_with_the_key.get():

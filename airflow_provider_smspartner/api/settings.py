@@ -5,14 +5,16 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import ssl
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
+from airflow_provider_smspartner.api.environment import proxy_for, proxy_variables, tls_context
 from airflow_provider_smspartner.api.protocol import ResponseFormat
-from airflow_provider_smspartner.api.transport import tls_context
+from airflow_provider_smspartner.api.urls import read_proxy, read_url, secrets_in
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 
 if TYPE_CHECKING:
@@ -28,13 +30,13 @@ _BOOLEANS = {"true": True, "false": False}
 @dataclass(frozen=True)
 class ConnectionSettings:
     """
-    What a connection says, checked.
+    What a connection says, checked, and what the environment says where the connection is silent.
 
     :param base_url: up to and with ``/v1``, without a closing slash
     :param timeout: seconds that one request may take, from connecting to the last byte of the answer
     :param max_retries: further tries of one call, after the first
-    :param verify: whether to verify TLS certificates, or the path of a CA bundle
-    :param proxy: URL of an HTTP proxy; may hold a password
+    :param tls: how certificates are verified: another one where the CA bundle on disk is another
+    :param proxy: URL of an HTTP proxy, the connection's or the environment's; may hold a password
     """
 
     base_url: str
@@ -42,13 +44,20 @@ class ConnectionSettings:
     response_format: ResponseFormat
     timeout: float
     max_retries: int
-    verify: bool | str
+    tls: ssl.SSLContext
     proxy: str | None = field(repr=False)
 
-    def secrets(self) -> tuple[str, ...]:
-        """Return what no log may show: the key, and the proxy's password if it has one."""
-        proxy_password = urlsplit(self.proxy or "").password
-        return (self.api_key, proxy_password) if proxy_password else (self.api_key,)
+
+def secrets_of(conn: Connection) -> set[str]:
+    """
+    Return what no log may show: the key, and what is secret in the URLs of the connection and of the environment.
+
+    However wrong the connection is: what ``read_settings`` refuses is a secret too.
+    """
+    given = _json_object(conn.extra or "{}") or {}
+    urls = [conn.host, given.get("proxy"), *proxy_variables()]
+    found = {secret for url in urls if isinstance(url, str) for secret in secrets_in(url)}
+    return found | ({conn.password} if conn.password else set())
 
 
 def read_settings(conn: Connection) -> ConnectionSettings:
@@ -66,10 +75,10 @@ def read_settings(conn: Connection) -> ConnectionSettings:
     if not conn.password:
         raise SMSPartnerConfigurationError("it has no API key: put the key in the password field")
     extras = _read_extras(conn.extra)
-    allow_http = extras.pop("allow_http")
-    return ConnectionSettings(
-        base_url=_base_url(conn, allow_http=allow_http), api_key=_api_key(conn.password), **extras
-    )
+    base_url = _base_url(conn, allow_http=extras.pop("allow_http"))
+    proxy = extras.pop("proxy") or proxy_for(base_url)
+    tls = tls_context(extras.pop("verify"))
+    return ConnectionSettings(base_url=base_url, api_key=_api_key(conn.password), tls=tls, proxy=proxy, **extras)
 
 
 def _api_key(password: str) -> str:
@@ -96,19 +105,16 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         raise _wrong(
             "host", "says plain http, which would send the key in clear text: use https, or set the extra 'allow_http'"
         )
-    netloc = parts.netloc if parts.port or not conn.port else f"{parts.netloc.rstrip(':')}:{conn.port}"
+    netloc = parts.netloc if parts.port or not conn.port else f"{parts.netloc}:{conn.port}"
     return f"{parts.scheme}://{netloc}{parts.path.rstrip('/') or '/v1'}"
 
 
 def _split(host: str) -> SplitResult:
     try:
-        parts = urlsplit(host)
-        hostname = (parts.hostname or "").encode("idna").decode()
-        _ = parts.port  # raises ValueError where it is no port
+        parts = read_url(host)
     except ValueError:
-        parts, hostname = urlsplit(""), ""
-    surplus = any(character.isspace() for character in host) or "@" in parts.netloc or parts.query or parts.fragment
-    if parts.scheme not in _HTTP_SCHEMES or not hostname or surplus:
+        parts = None
+    if parts is None or "@" in parts.netloc:
         raise _wrong("host", f"must be a base URL such as '{DEFAULT_BASE_URL}', without user, query or fragment")
     return parts
 
@@ -157,10 +163,7 @@ def _verify(value: object) -> bool | str:
 
 
 def _proxy(value: object) -> str:
-    parts = urlsplit(str(value))
-    if parts.scheme not in _HTTP_SCHEMES or not parts.hostname:
-        raise ValueError
-    return str(value)
+    return read_proxy(str(value))
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,11 @@ EXTRAS: Mapping[str, _Extra] = {
     "timeout": _Extra(10.0, _timeout, "a number of seconds above 0, 3600 at most"),
     "max_retries": _Extra(2, _max_retries, "a whole number from 0 to 10"),
     "verify": _Extra(True, _verify, "true, false, or the path of a CA bundle on this machine"),
-    "proxy": _Extra(None, _proxy, "the URL of an HTTP proxy, such as 'http://proxy.example:3128'"),
+    "proxy": _Extra(
+        None,
+        _proxy,
+        "the URL of an HTTP proxy, such as 'http://proxy.example:3128'; percent-encode its user and password",
+    ),
     "allow_http": _Extra(False, _boolean, "true or false"),
 }
 

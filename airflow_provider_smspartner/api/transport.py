@@ -1,17 +1,14 @@
-"""The one GET, with requests or with httpx, and what went wrong on its way, told without the URL: it holds the key."""
+"""The one GET, with requests or aiohttp, and what went wrong on its way, told without the URL: it holds the key."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import re
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_smspartner.api.protocol import (
     MAX_BODY_BYTES,
@@ -27,7 +24,7 @@ from airflow_provider_smspartner.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from httpx import AsyncClient
+    from aiohttp import ClientSession
     from requests import Session
 
     from airflow_provider_smspartner.account import Account
@@ -47,38 +44,47 @@ _REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
 
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
 
+_UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21, 27})
+"""OpenSSL's numbers for a certificate that nobody signed who is trusted here."""
+
 _WRONG_CERTIFICATES = {
     9: "it is not valid yet: check this machine's clock",
     10: "it has expired: have it renewed, or check this machine's clock",
     62: "it is for another host: check the connection's host",
     64: "it is for another host: check the connection's host",
 }
-"""What is wrong with a certificate by OpenSSL's number for it, where that is not who signed it."""
+"""What is wrong with a certificate by OpenSSL's number for it, where a person can do something else than replace it."""
 
-_TUNNEL_REFUSED = re.compile(r"(Tunnel connection failed: )?407\b")
-"""How requests and httpx begin to tell of it: neither keeps the status of a proxy's answer to CONNECT."""
+_TUNNEL_REFUSED = "Tunnel connection failed: 407"
+"""How requests begins to tell of it: it does not keep the status of a proxy's answer to CONNECT."""
+
+_NEVER_HEAL = (ImportError, ValueError)
+"""What a library raises of a request that it can never make: of its URL or texts, or without a package it needs."""
+
+Answer = tuple[int, Mapping[str, str], bytes]
+"""The HTTP status, the headers and the body."""
 
 
-def make_session(*, verify: bool | str, proxy: str | None) -> Session:
+def make_session(tls: ssl.SSLContext, proxy: str | None) -> Session:
     """
     Return what ``get`` asks with: it keeps its connection open from one call to the next.
 
-    :param verify: whether to verify certificates, or the CA bundle to trust
-    :param proxy: URL of a proxy; None for the environment's
+    :param tls: how certificates are verified
+    :param proxy: URL of a proxy; None for none, whatever the environment says
     """
+    from http.cookiejar import DefaultCookiePolicy
+
     from requests import Session
 
     from airflow_provider_smspartner.api.deadline import DeadlineAdapter
 
     session = Session()
-    adapter = DeadlineAdapter()
+    session.trust_env = False  # else ~/.netrc is looked into, and what is found there is sent
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    adapter = DeadlineAdapter(tls)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    session.verify = _ca_bundle(verify) or False
-    if proxy:
-        session.proxies = {"http": proxy, "https": proxy}
-    # Else requests looks into ~/.netrc and sends what it finds there.
-    session.auth = lambda request: request
+    session.proxies = {"all": proxy} if proxy else {}
     return session
 
 
@@ -90,116 +96,136 @@ def get(session: Session, request: AccountRequest, timeout: float) -> Account:
     :param timeout: seconds, from connecting to the last byte of the answer
     :raises SMSPartnerError: there is no answer, or none with an account in it
     """
-    from requests import RequestException
-    from urllib3.exceptions import HTTPError
-
     try:
-        with (
-            quiet_http_loggers(),
-            cast("DeadlineAdapter", session.get_adapter(request.url)).deadline(timeout),
-            session.get(
-                request.url,
-                headers=request.headers,
-                timeout=timeout,
-                # Said again, as requests lets the environment overrule what only the session says.
-                verify=session.verify,
-                proxies=session.proxies,
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
-            body = response.raw.read(MAX_BODY_BYTES + 1, decode_content=False)
-            response.raw.read(1, decode_content=False)  # only past its end urllib3 tells that a body was cut short
-        return read_answer(body, http_status=response.status_code, headers=response.headers)
-    except (RequestException, HTTPError, OSError) as exc:
-        error = _transport_error(exc)
+        http_status, headers, body = _exchange(session, request, timeout)
+    except Exception as exc:  # noqa: BLE001  # whatever a library raises, its text may hold the URL
+        error = _our_error(exc)
+    else:
+        return read_answer(body, http_status=http_status, headers=headers)
     # Outside of the except, whose exception holds the URL and would stand in the chain of ours.
     raise error
 
 
-def make_async_client(*, verify: bool | str, proxy: str | None) -> AsyncClient:
-    """Return what ``aget`` asks with, set up like a session. Blocks on certificates: call it off the event loop."""
-    from httpx import AsyncClient, AsyncHTTPTransport
+def _exchange(session: Session, request: AccountRequest, timeout: float) -> Answer:
+    with (
+        quiet_http_loggers(),
+        cast("DeadlineAdapter", session.get_adapter(request.url)).deadline(timeout),
+        session.get(
+            request.url, headers=request.headers, timeout=timeout, allow_redirects=False, stream=True
+        ) as response,
+    ):
+        body = response.raw.read(MAX_BODY_BYTES + 1, decode_content=False)
+        response.raw.read(1, decode_content=False)  # only past its end urllib3 tells that a body was cut short
+    return response.status_code, response.headers, body
 
-    bundle = _ca_bundle(verify)
-    tls = _shared_tls_context(bundle, Path(bundle).stat().st_mtime if bundle else 0)
-    transport = AsyncHTTPTransport(verify=tls, proxy=proxy) if proxy else None
-    # With a proxy of its own, the environment's must not come in between. `aget` limits the time of the whole.
-    return AsyncClient(verify=tls, transport=transport, timeout=None, trust_env=transport is None)  # noqa: S113
+
+def make_async_client(tls: ssl.SSLContext) -> ClientSession:
+    """Return what ``aget`` asks with, on the running event loop: it keeps its connection open as a session does."""
+    from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, ThreadedResolver
+
+    client = ClientSession(
+        # The resolver of this machine, as with requests, even where aiodns is installed.
+        connector=TCPConnector(ssl=tls, resolver=ThreadedResolver()),
+        cookie_jar=DummyCookieJar(),
+        timeout=ClientTimeout(total=None, sock_connect=None),  # `aget` limits the time of the whole
+        auto_decompress=False,
+        trust_env=False,
+    )
+    # Else each try is two: aiohttp repeats a GET that fails, as its own test client has to prevent too.
+    client._retry_connection = False
+    return client
 
 
-async def aget(client: AsyncClient, request: AccountRequest, timeout: float) -> Account:  # noqa: ASYNC109  # as get's
+async def aget(
+    client: ClientSession,
+    request: AccountRequest,
+    timeout: float,  # noqa: ASYNC109  # as get's
+    proxy: str | None,
+) -> Account:
     """Ask for the account, once, as ``get`` does, on an event loop."""
-    from httpx import HTTPError
-
-    body = bytearray()
     try:
-        with quiet_http_loggers():
-            async with (
-                asyncio.timeout(timeout),
-                client.stream("GET", request.url, headers=request.headers, follow_redirects=False) as response,
-            ):
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
-                        break
-        return read_answer(bytes(body), http_status=response.status_code, headers=response.headers)
-    except (HTTPError, OSError) as exc:
-        error = _transport_error(exc)
+        http_status, headers, body = await _aexchange(client, request, timeout, proxy)
+    except Exception as exc:  # noqa: BLE001  # as above
+        error = _our_error(exc)
+    else:
+        return read_answer(body, http_status=http_status, headers=headers)
     raise error
 
 
-def _ca_bundle(verify: bool | str) -> str | None:
-    """Return the certificates that both libraries trust, so that no way of waiting trusts another's stranger."""
-    from certifi import where
+async def _aexchange(
+    client: ClientSession,
+    request: AccountRequest,
+    timeout: float,  # noqa: ASYNC109
+    proxy: str | None,
+) -> Answer:
+    from yarl import URL
 
-    if verify is False:
-        return None
-    named = verify if isinstance(verify, str) else None
-    bundle = named or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or where()
-    if not Path(bundle).exists():
-        raise SMSPartnerConfigurationError(
-            "the CA bundle that REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or the extra 'verify' names is not on this machine"
-        )
-    return bundle
-
-
-def tls_context(bundle: str | None) -> ssl.SSLContext:
-    """
-    Return the context that trusts the certificates in a file or folder, or any certificate for None.
-
-    :raises OSError: they cannot be read
-    """
-    if bundle is not None:
-        is_folder = Path(bundle).is_dir()
-        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-@lru_cache(maxsize=8)
-def _shared_tls_context(bundle: str | None, _changed_at: float) -> ssl.SSLContext:
-    """Return one context for all clients that trust the same: each takes megabytes and tens of milliseconds."""
-    return tls_context(bundle)
+    body = bytearray()
+    url, (proxy, authorization) = URL(request.url, encoded=True), _without_password(proxy)
+    # aiohttp sends the one to a proxy that opens a tunnel, and the other to a proxy that reads along.
+    tunnel, plain = (authorization, {}) if url.scheme == "https" else ({}, authorization)
+    with quiet_http_loggers():
+        async with (
+            asyncio.timeout(timeout),
+            client.get(
+                url, headers={**request.headers, **plain}, proxy=proxy, proxy_headers=tunnel, allow_redirects=False
+            ) as response,
+        ):
+            # Where a body has no length, aiohttp takes a reset for its end.
+            connection = response.connection if response.content_length is None else None
+            protocol = connection and connection.protocol
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    response.close()
+                    break
+            if protocol is not None and isinstance(reset := protocol.exception(), OSError):
+                raise reset
+    return response.status, response.headers, bytes(body)
 
 
-def _transport_error(exc: BaseException) -> SMSPartnerError:
-    """Return our error for an HTTP library's: the standard library's exceptions in its chain tell the cause."""
+def _without_password(proxy: str | None) -> tuple[str | None, dict[str, str]]:
+    """Return a proxy's URL and its header apart: aiohttp shows URLs, passwords and all, in what it logs."""
+    from urllib3.util import make_headers
+
+    parts = urlsplit(proxy or "")
+    if not parts.username:
+        return proxy, {}
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    authorization = make_headers(proxy_basic_auth=user)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), authorization
+
+
+def _our_error(exc: Exception) -> SMSPartnerError:
+    """Return our error for whatever a library raised: the standard library's exceptions in its chain tell the cause."""
     # The deadline itself, whatever it cut short.
     causes = [exc] if isinstance(exc, TimeoutError) else list(_causes(exc))
     for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            advice = "check its host, or name your CA bundle in the extra 'verify'"
-            advice = _WRONG_CERTIFICATES.get(cause.verify_code, advice)
+        if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):  # aiohttp's own has none
+            advice = _certificate_advice(cause.verify_code, cause.verify_message)
             return SMSPartnerConfigurationError(f"the server's TLS certificate does not verify: {advice}")
-        if _TUNNEL_REFUSED.match(str(cause)):
+        if getattr(cause, "status", None) == 407 or str(cause).startswith(_TUNNEL_REFUSED):
             return SMSPartnerConfigurationError(PROXY_ASKS_WHO, http_status=407)
+    if any(isinstance(each, _NEVER_HEAL) for each in _ungrouped(exc)):
+        return SMSPartnerConfigurationError(
+            f"the request cannot be made ({type(exc).__name__}): "
+            "check the connection's host and proxy, and the Python packages of this machine"
+        )
     reason, advice = _reason_and_advice(causes)
     return SMSPartnerUnavailableError(f"SMS Partner cannot be reached: {reason}; it may pass by itself, else {advice}")
 
 
+def _certificate_advice(code: int, message: str) -> str:
+    if code in _UNKNOWN_ISSUER:
+        return "check its host, or name your CA bundle in the extra 'verify'"
+    # OpenSSL's own words, which hold nothing of the certificate. From Python 3.13 on it is stricter than before.
+    fault = f"OpenSSL says {message!r} (code {code}): have its authority issue one without that fault"
+    return _WRONG_CERTIFICATES.get(code, fault)
+
+
 def _reason_and_advice(causes: Sequence[BaseException]) -> tuple[str, str]:
+    # A real reset has a number: without one, asyncio tells of a server that went away in the middle of a TLS handshake.
+    causes = [ssl.SSLError() if type(each) is ConnectionResetError and not each.args else each for each in causes]
     for kind, reason, advice in _REASONS:
         if any(isinstance(cause, kind) for cause in causes):
             return reason, advice
@@ -208,8 +234,17 @@ def _reason_and_advice(causes: Sequence[BaseException]) -> tuple[str, str]:
     return "the exchange broke off", "check the proxy on the way, and that the connection's host speaks HTTP"
 
 
+def _ungrouped(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, or those in a group of them."""
+    if isinstance(exc, BaseExceptionGroup):
+        for each in exc.exceptions:
+            yield from _ungrouped(each)
+    else:
+        yield exc
+
+
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what led to it; urllib3 and requests keep that in ``reason`` and ``args`` too."""
+    """Yield an exception and what led to it; HTTP libraries keep that in ``reason`` too, and groups in ``args``."""
     seen: list[BaseException] = []
     waiting: list[object] = [exc]
     while waiting:
@@ -217,4 +252,5 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, BaseException) and cause not in seen:
             seen.append(cause)
             yield cause
-            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+            parts = [each for arg in cause.args for each in (arg if isinstance(arg, list | tuple) else [arg])]
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *parts]

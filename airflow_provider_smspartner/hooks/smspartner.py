@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoun
 
 from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
-from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
 from airflow_provider_smspartner.api.transport import aget, get, make_async_client, make_session
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
@@ -22,7 +22,7 @@ from airflow_provider_smspartner.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from httpx import AsyncClient
+    from aiohttp import ClientSession
     from requests import Session
     from tenacity import RetryCallState
 
@@ -56,10 +56,11 @@ class SMSPartnerHook(BaseHook):
     def __init__(self, smspartner_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.smspartner_conn_id = smspartner_conn_id
-        self._client: AsyncClient | None = None
+        self._client: ClientSession | None = None
         self._client_settings: ConnectionSettings | None = None
         self._client_loop: asyncio.AbstractEventLoop | None = None
         self._read_again_at = 0.0
+        self._masked: int | None = None
 
     def __reduce__(self) -> tuple[type[SMSPartnerHook], tuple[str]]:
         """Copy and pickle the conn id alone: the rest is the key, and what cannot be copied."""
@@ -134,7 +135,7 @@ class SMSPartnerHook(BaseHook):
     async def aclose(self) -> None:
         """Close the HTTP connection that ``aget_account`` keeps open."""
         if self._client is not None:
-            await self._client.aclose()
+            await self._client.close()
         self._client = None
 
     def test_connection(self) -> tuple[bool, str]:
@@ -156,7 +157,8 @@ class SMSPartnerHook(BaseHook):
         from tenacity import AsyncRetrying
 
         client, request = await self._open_client(settings), _request(settings)
-        account: Account = await AsyncRetrying(**self._retry_rule(settings))(aget, client, request, settings.timeout)
+        ask = AsyncRetrying(**self._retry_rule(settings))
+        account: Account = await ask(aget, client, request, settings.timeout, settings.proxy)
         return account
 
     @cached_property
@@ -166,14 +168,13 @@ class SMSPartnerHook(BaseHook):
         except Exception as exc:  # noqa: BLE001  # secrets backends raise what they like
             error = _lookup_error(exc)
         else:
-            settings = read_settings(conn)
-            mask(settings.secrets())
-            return settings
+            mask(secrets_of(conn))
+            return read_settings(conn)
         raise error
 
     @cached_property
     def _session(self) -> Session:
-        return make_session(verify=self._settings.verify, proxy=self._settings.proxy)
+        return make_session(self._settings.tls, self._settings.proxy)
 
     async def _aread_settings(self) -> ConnectionSettings:
         from airflow.providers.common.compat.connection import get_async_connection
@@ -183,20 +184,22 @@ class SMSPartnerHook(BaseHook):
         except Exception as exc:  # noqa: BLE001  # as above
             error = _lookup_error(exc)
         else:
+            secrets = frozenset(secrets_of(conn))
+            if hash(secrets) != self._masked:  # a hash, as whoever shows a hook shall find no secret in it
+                await amask(secrets)
+                self._masked = hash(secrets)
             settings = await asyncio.to_thread(read_settings, conn)
-            if settings != self._client_settings:
-                await amask(settings.secrets())
             self._read_again_at = monotonic() + random.uniform(*KEPT_FOR)  # noqa: S311  # spreads, hides nothing
             return settings
         raise error
 
-    async def _open_client(self, settings: ConnectionSettings) -> AsyncClient:
+    async def _open_client(self, settings: ConnectionSettings) -> ClientSession:
         """Return the client of the last call, or another where the connection or the event loop has changed."""
         loop = asyncio.get_running_loop()
         if self._client is None or (settings, loop) != (self._client_settings, self._client_loop):
-            if self._client_loop is loop:
+            if self._client_loop is loop or (self._client_loop and self._client_loop.is_closed()):
                 await self.aclose()
-            self._client = await asyncio.to_thread(make_async_client, verify=settings.verify, proxy=settings.proxy)
+            self._client = make_async_client(settings.tls)
             self._client_settings, self._client_loop = settings, loop
         return self._client
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import pickle
 import signal
+import socket
 import traceback
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
@@ -16,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from httpx import AsyncClient
+import requests
 
 from airflow_provider_smspartner.api.protocol import ResponseFormat, build_account_request
 from airflow_provider_smspartner.exceptions import SMSPartnerError
@@ -49,7 +52,7 @@ class Scene:
     What a call meets.
 
     :param prepare: sets it up
-    :param logged: what a HTTP library logs of it with either way of asking; nothing, where none is reached
+    :param logged: what requests logs of it; nothing, where the request gets no further than the connection
     :param is_answered: whether there is an account in the end
     """
 
@@ -103,6 +106,9 @@ SCENES = {
         )
     ),
     "headers that repeat it": Scene(lambda stage: stage.answers("HTTP/1.1 404 KEY\nX-Key: KEY\nX-Url: URL\n\n")),
+    "cookies that repeat it": Scene(
+        lambda stage: stage.answers("HTTP/1.1 404 No\nSet-Cookie: a URL b=1\nSet-Cookie: a KEY b=KEY; path=/\n\n")
+    ),
     "headers that nobody can parse": Scene(lambda stage: stage.answers("HTTP/1.1 200 OK\n KEY\nURL\n\n{}"), "127.0.0."),
     "an answer that is no HTTP": Scene(lambda stage: stage.answers("KEY URL\n\n"), "127.0.0."),
     "HTTP 503": Scene(lambda stage: stage.answers("HTTP/1.1 503 Busy\nRetry-After: KEY\nContent-Length: 0\n\n")),
@@ -127,6 +133,9 @@ SCENES = {
     "a bad extra": Scene(lambda stage: stage.connect(stage.account, timeout=stage.key), ""),
     "a bad host": Scene(lambda stage: stage.connect(stage.account, host=f"https://{stage.key}@host/v1"), ""),
 }
+
+OF_A_LOOP = "Using selector"
+"""What is logged of any event loop. aiohttp says nothing of a request."""
 
 Ask = Callable[[SMSPartnerHook], object]
 
@@ -153,7 +162,7 @@ def scene(request: pytest.FixtureRequest, key: str, account: SMSPartnerSandbox, 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """Return all that was logged, at DEBUG: what Airflow wrote, and the records as they are before it masks them."""
-    for logger in ("", "airflow.task", "urllib3", "requests", "httpx", "httpcore"):
+    for logger in ("", "airflow.task", "urllib3", "requests", "aiohttp", "asyncio"):
         caplog.set_level(logging.DEBUG, logger)
     written = logging.Formatter("%(name)s %(levelname)s %(message)s")
     return lambda: "\n".join(
@@ -188,7 +197,8 @@ def test_a_call_tells_no_key(ask: Ask, scene: Scene, key: str, search: Any, logg
         error = raised
     assert scene.is_answered is (error is None)
     if scene.logged:
-        search("log records of the HTTP libraries and of the hook, at DEBUG", logged(), scene.logged, *secrets)
+        proof = scene.logged if ask is SMSPartnerHook.get_account else OF_A_LOOP
+        search("log records of the HTTP libraries and of the hook, at DEBUG", logged(), proof, *secrets)
     if error is not None:
         search("an error: its text, its chain, its traceback", _everything_about(error), "SMS Partner conn", *secrets)
         search("an error's traceback with the variables of each frame", _with_locals(error), "get_account", *secrets)
@@ -262,14 +272,37 @@ def test_what_cuts_a_call_short_from_outside_shows_the_url_to_nobody_but_those_w
     assert told(key, _with_locals(cut_short.value)) != []
 
 
-async def test_what_others_ask_in_the_same_process_is_logged_as_ever(
-    sandbox: SMSPartnerSandbox, connect: Any, logged: Callable[[], str]
+def test_what_others_ask_in_the_same_process_is_logged_as_ever(
+    sandbox: SMSPartnerSandbox, connect: Any, answering: Any, logged: Callable[[], str]
 ) -> None:
-    hook = SMSPartnerHook(connect(sandbox))
-    await asyncio.create_task(hook.aget_account())
-    await hook.aclose()
-    assert "SMSPartnerSandbox" not in logged()
-    async with AsyncClient() as client:
-        await client.get(sandbox.url)
-    assert "(b'Server', b'SMSPartnerSandbox')" in logged()
-    assert '"HTTP/1.1 404 Not Found"' in logged()
+    url = answering("HTTP/1.1 200 OK\r\n a-word\r\n\r\n{}")
+    hook = SMSPartnerHook(connect(sandbox, host=url, max_retries=0))
+    with pytest.raises(SMSPartnerError):
+        hook.get_account()
+    ours = logged()
+    requests.get(url, timeout=10)
+    others = logged().removeprefix(ours)
+    assert "Failed to parse headers ***" in ours
+    assert "a-word" not in ours
+    assert "a-word" in others
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_aiohttp_shows_of_a_connection_tells_no_password(
+    scheme: str, sandbox: SMSPartnerSandbox, connect: Any, search: Any
+) -> None:
+    """Such as where asyncio logs of one that nobody closed."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"127.0.0.1:{proxy.getsockname()[1]}"
+        url = f"http://someone:{quote(PROXY_PASSWORD, safe='')}@{address}"
+        hook = SMSPartnerHook(connect(sandbox, host=f"{scheme}://127.0.0.7:1/v1", proxy=url))
+        asking = asyncio.create_task(hook.aget_account())
+        client, _ = await asyncio.to_thread(proxy.accept)
+        with client:
+            sent = await asyncio.to_thread(client.recv, 65536)
+            shown = "".join(repr(each) for each in gc.get_objects() if type(each).__name__ == "ConnectionKey")
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await hook.aclose()
+    assert b64encode(f"someone:{PROXY_PASSWORD}".encode()) in sent
+    search("what aiohttp shows of a connection to a proxy", shown, address, PROXY_PASSWORD)

@@ -17,7 +17,7 @@ from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 
 DRIPS = {
-    "headers": b"HTTP/1.1 200 OK\r\n",
+    "headers": b"HTTP/1.1 200 OK\r\nX-Long: x",
     "the body": b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{",
     "a body of unknown length": b"HTTP/1.1 200 OK\r\n\r\n{",
     "the TLS handshake": b"\x16\x03\x03\x40\x00",

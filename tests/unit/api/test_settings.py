@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from airflow.providers.common.compat.sdk import BaseHook, Connection
-from requests.certs import where
 
-from airflow_provider_smspartner.api.settings import EXTRAS, ConnectionSettings, read_settings
+from airflow_provider_smspartner.api.environment import tls_context
+from airflow_provider_smspartner.api.settings import EXTRAS, ConnectionSettings, read_settings, secrets_of
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.get_provider_info import get_provider_info
 from tests.airflow_versions import needs_airflow
@@ -18,10 +21,14 @@ HALF_A_CHARACTER = "\ud800"
 THAT_AIRFLOW_TAKES = needs_airflow(3, 0, for_the_sake_of="connection that takes half a character")
 
 
-def settings(extra: dict[str, Any] | str | None = None, **fields: Any) -> ConnectionSettings:
+def connection(extra: dict[str, Any] | str | None = None, **fields: Any) -> Connection:
     text = extra if isinstance(extra, str) else json.dumps(extra or {})
     fields = {"conn_type": "smspartner", "password": "the-key"} | fields
-    return read_settings(Connection(conn_id="account", extra=text, **fields))
+    return Connection(conn_id="account", extra=text, **fields)
+
+
+def settings(extra: dict[str, Any] | str | None = None, **fields: Any) -> ConnectionSettings:
+    return read_settings(connection(extra, **fields))
 
 
 def test_a_connection_with_nothing_but_a_key_has_the_documented_defaults() -> None:
@@ -31,7 +38,7 @@ def test_a_connection_with_nothing_but_a_key_has_the_documented_defaults() -> No
         response_format="json",
         timeout=10.0,
         max_retries=2,
-        verify=True,
+        tls=tls_context(verify=True),
         proxy=None,
     )
 
@@ -40,6 +47,9 @@ def test_a_connection_with_nothing_but_a_key_has_the_documented_defaults() -> No
     ("fields", "base_url"),
     [
         ({"host": "api.example.com"}, "https://api.example.com/v1"),
+        ({"host": "  api.example.com "}, "https://api.example.com/v1"),
+        ({"host": "api.example.com", "conn_type": None}, "https://api.example.com/v1"),
+        ({"host": "https://api.example.com:8443/v1", "port": 8443}, "https://api.example.com:8443/v1"),
         ({"host": "api.example.com/v2/"}, "https://api.example.com/v2"),
         ({"host": "https://api.example.com:8443/v1"}, "https://api.example.com:8443/v1"),
         ({"host": "api.example.com", "schema": "https", "port": 8443}, "https://api.example.com:8443/v1"),
@@ -68,7 +78,7 @@ def test_the_uri_form_says_as_much_as_json(uri: str, monkeypatch: pytest.MonkeyP
     read = read_settings(BaseHook.get_connection("account"))
     assert read.base_url == "https://api.example.com/v1"
     assert read.api_key == "S3cr3t+Key/42"
-    assert (read.timeout, read.verify, read.max_retries) == (5.0, False, 0)
+    assert (read.timeout, read.tls.verify_mode, read.max_retries) == (5.0, ssl.CERT_NONE, 0)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +86,43 @@ def test_the_uri_form_says_as_much_as_json(uri: str, monkeypatch: pytest.MonkeyP
     [
         ({"response_format": "XML"}, "response_format", "xml"),
         ({"timeout": "2.5"}, "timeout", 2.5),
+        ({"timeout": 3600}, "timeout", 3600.0),
+        ({"max_retries": 10}, "max_retries", 10),
         ({"max_retries": 0}, "max_retries", 0),
-        ({"verify": False}, "verify", False),
-        ({"verify": "true"}, "verify", True),
-        ({"verify": where()}, "verify", where()),
         ({"proxy": "http://user:pass@proxy.example:3128"}, "proxy", "http://user:pass@proxy.example:3128"),
         ({"timeout": None, "proxy": ""}, "timeout", 10.0),
     ],
 )
 def test_an_extra_counts_as_typed_or_as_the_text_of_a_form(extra: dict[str, Any], name: str, value: object) -> None:
     assert getattr(settings(extra), name) == value
+
+
+@pytest.mark.parametrize(
+    ("verify", "mode"),
+    [(True, ssl.CERT_REQUIRED), ("true", ssl.CERT_REQUIRED), (False, ssl.CERT_NONE), ("False", ssl.CERT_NONE)],
+)
+def test_certificates_are_verified_unless_the_connection_says_no(verify: object, mode: ssl.VerifyMode) -> None:
+    tls = settings({"verify": verify}).tls
+    assert (tls.verify_mode, tls.check_hostname) == (mode, mode is ssl.CERT_REQUIRED)
+
+
+def test_the_connection_s_ca_bundle_comes_before_the_environment_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = tmp_path / "ours.pem", tmp_path / "others.pem"
+    for bundle in (ours, others):
+        trustme.CA().cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(others))
+    assert settings({"verify": str(ours)}).tls is tls_context(str(ours))
+    assert settings({"verify": True}).tls is tls_context(str(others))
+
+
+def test_the_connection_s_proxy_comes_before_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://environment.example:3128")
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert settings({"proxy": "http://ours.example:3128"}).proxy == "http://ours.example:3128"
+    monkeypatch.setenv("NO_PROXY", "elsewhere.example")
+    assert settings().proxy == "http://environment.example:3128"
 
 
 @pytest.mark.parametrize(
@@ -101,8 +138,13 @@ def test_an_extra_counts_as_typed_or_as_the_text_of_a_form(extra: dict[str, Any]
         ({"max_retries": 1.5}, "its extra 'max_retries' must be"),
         ({"verify": "/no/such/bundle.pem"}, "its extra 'verify' must be true, false, or the path"),
         ({"verify": __file__}, "its extra 'verify' must be true, false, or the path"),
+        ({"response_format": 1}, "its extra 'response_format' must be"),
+        ({"timeout": 3600.1}, "its extra 'timeout' must be"),
+        ({"max_retries": 11}, "its extra 'max_retries' must be"),
+        ({"verify": "a\0b"}, "its extra 'verify' must be"),
+        ({"proxy": 5}, "its extra 'proxy' must be the URL of an HTTP proxy"),
         ({"proxy": "proxy.example:3128"}, "its extra 'proxy' must be the URL of an HTTP proxy"),
-        ({"proxy": "http://[broken"}, "its extra 'proxy' must be"),
+        ({"proxy": "http://svc:Secret-Pass#1@127.0.0.1:18999"}, "its extra 'proxy' must be"),
         ({"allow_http": "perhaps"}, "its extra 'allow_http' must be true or false"),
         ({"retries": 3}, "its extra holds the unknown 'retries'"),
         ("[1, 2]", "its extra must be a JSON object"),
@@ -132,6 +174,7 @@ def test_a_wrong_extra_is_named_with_what_to_put_there(extra: dict[str, Any] | s
         ({"host": "https://api.example.com:port"}, "its host must be a base URL"),
         ({"host": "https://a..b"}, "its host must be a base URL"),
         ({"host": "https://[::1"}, "its host must be a base URL"),
+        ({"host": "https://api.example.com:99999"}, "its host must be a base URL"),
         ({"host": "api.example.com", "schema": "v1"}, "its schema must be"),
         ({"host": "https://api.example.com:444", "port": 443}, "its port"),
     ],
@@ -165,9 +208,36 @@ def test_a_key_pasted_into_a_wrong_field_is_not_repeated(fields: dict[str, Any])
 
 def test_settings_do_not_show_their_secrets() -> None:
     read = settings({"proxy": "http://user:pr0xypass@proxy.example:3128"})
-    assert read.secrets() == ("the-key", "pr0xypass")
-    for secret in read.secrets():
-        assert secret not in repr(read)
+    assert "the-key" not in repr(read)
+    assert "pr0xypass" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra": {"proxy": "http://svc:Secret-Pass#1@127.0.0.1:18999"}},
+        {"extra": {"proxy": "svc:Secret-Pass#1@127.0.0.1:18999"}},
+        {"extra": {"proxy": "http://svc:Secret-Pass%231@127.0.0.1:18999", "unknown": 1}},
+        {"host": "https://svc:Secret-Pass#1@gateway.example/v1"},
+        {"host": "svc:Secret-Pass#1@gateway.example"},
+    ],
+)
+def test_a_password_in_a_url_is_a_secret_even_where_the_url_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(SMSPartnerConfigurationError):
+        settings(**fields)
+    assert secrets_of(connection(**fields)) >= {"the-key", "Secret-Pass#1", "svc:Secret-Pass#1"}
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_password_of_the_environment_s_proxy_is_a_secret_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "http://svc:Secret%2FPass@proxy.example:3128")
+    assert secrets_of(connection()) == {
+        *("the-key", "Secret%2FPass", "Secret/Pass", "svc:Secret%2FPass", "svc:Secret/Pass")
+    }
+
+
+def test_a_connection_without_a_password_has_the_secrets_of_its_urls() -> None:
+    assert secrets_of(connection(password=None, extra="[1]", host="https://api.example.com")) == set()
 
 
 def test_the_form_has_each_extra_and_untouched_it_is_read_as_the_defaults() -> None:

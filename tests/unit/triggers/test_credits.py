@@ -323,7 +323,7 @@ def test_arguments_that_make_no_sense_are_refused_with_what_to_write(arguments: 
 async def test_neither_log_nor_repr_nor_event_holds_the_key_or_a_name(
     sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for logger in ("", "httpx", "httpcore"):
+    for logger in ("", "aiohttp"):
         caplog.set_level(logging.DEBUG, logger)
     connect(sandbox)
     trigger = CreditsTrigger(min_credits=1, once=True)

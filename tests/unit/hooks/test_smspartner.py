@@ -424,7 +424,7 @@ def test_no_log_record_and_no_error_holds_the_key_in_any_spelling(
     caplog: pytest.LogCaptureFixture,
     fault: dict[str, Any],
 ) -> None:
-    for logger in ("", "httpx", "httpcore"):
+    for logger in ("", "aiohttp"):
         caplog.set_level(logging.DEBUG, logger)
     connect(sandbox, timeout=0.2, max_retries=1)
     texts = []
