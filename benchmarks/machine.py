@@ -14,7 +14,7 @@ PACKAGES = {
     "http provider": "apache-airflow-providers-http",
     "SQLAlchemy": "sqlalchemy",
     "requests": "requests",
-    "httpx": "httpx",
+    "aiohttp": "aiohttp",
 }
 
 

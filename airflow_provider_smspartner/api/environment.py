@@ -33,14 +33,14 @@ def proxy_for(url: str) -> str | None:
     :raises SMSPartnerConfigurationError: the environment names a proxy that cannot be used
     """
     proxies, parts = getproxies_environment(), urlsplit(url)
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not proxy or _is_exempt(parts, proxies.get("no", "")):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    variables = f"{parts.scheme.upper()}_PROXY or ALL_PROXY"
+    variable = f"{parts.scheme.upper()}_PROXY"
     if proxy.lower().startswith("socks"):
         raise SMSPartnerConfigurationError(
-            f"the environment's {variables} names a SOCKS proxy, which this provider cannot use: "
+            f"the environment's {variable} or ALL_PROXY names a SOCKS proxy, which this provider cannot use: "
             "name an HTTP proxy in the extra 'proxy', or the API's host in NO_PROXY"
         )
     try:
@@ -48,8 +48,8 @@ def proxy_for(url: str) -> str | None:
     except ValueError:
         pass  # its chain would hold the password
     raise SMSPartnerConfigurationError(
-        f"the environment's {variables} must be the URL of an HTTP proxy, such as 'http://proxy.example:3128'; "
-        "percent-encode its user and password"
+        f"the environment's {variable} or ALL_PROXY must be the URL of an HTTP proxy, "
+        "such as 'http://proxy.example:3128'; percent-encode its user and password"
     )
 
 
