@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import importlib
 import json
@@ -28,7 +29,11 @@ from tests.spellings import KEY, told
 if TYPE_CHECKING:
     from airflow.models import DagRun
 
+    from airflow_provider_smspartner.account import Account
+    from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
 Connect = Callable[..., str]
+Ask = Callable[["SMSPartnerHook"], "Account"]
 
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-smspartner-tests-")
 # What this machine has of them must not decide how a test ends.
@@ -115,6 +120,23 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         return conn_id
 
     return connect
+
+
+async def _ask_on_a_loop(hook: SMSPartnerHook) -> Account:
+    try:
+        return await hook.aget_account()
+    finally:
+        await hook.aclose()
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Ask in both ways: they must not differ in what they return or raise."""
+    from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
+    if request.param == "sync":
+        return SMSPartnerHook.get_account
+    return lambda hook: asyncio.run(_ask_on_a_loop(hook))
 
 
 @pytest.fixture(scope="session")

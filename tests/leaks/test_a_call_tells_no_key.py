@@ -26,6 +26,7 @@ from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+from tests.conftest import Ask
 from tests.spellings import told
 
 PROXY_PASSWORD = "Pa55/word+of=the&proxy"
@@ -136,20 +137,6 @@ SCENES = {
 
 OF_A_LOOP = "Using selector"
 """What is logged of any event loop. aiohttp says nothing of a request."""
-
-Ask = Callable[[SMSPartnerHook], object]
-
-
-async def _on_a_loop(hook: SMSPartnerHook) -> object:
-    try:
-        return await hook.aget_account()
-    finally:
-        await hook.aclose()
-
-
-@pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Ask:
-    return SMSPartnerHook.get_account if request.param == "sync" else lambda hook: asyncio.run(_on_a_loop(hook))
 
 
 @pytest.fixture(params=SCENES.values(), ids=SCENES)

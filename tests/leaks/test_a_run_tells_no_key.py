@@ -20,7 +20,7 @@ from tests.spellings import PLANTED
 
 PROGRAM = Path(__file__).with_name("every_kind_of_task.py")
 
-LOGGED = ("apiKey=***", "connect_tcp.started", "sms available", "running trigger in line", "Task failed with exception")
+LOGGED = ("apiKey=***", "sms available", "running trigger in line", "Task failed with exception")
 """What tasks log of HTTP requests, of readings, of a gate in the triggerer, and of errors."""
 
 TABLES = {

@@ -93,7 +93,7 @@ def test_arrows_point_down_and_the_two_wings_never_meet() -> None:
     assert astray == []
 
 
-NO_IO = {"requests", "aiohttp", "httpx", "socket", "ssl", "sqlalchemy", "airflow.providers.common.sql"}
+NO_IO = {"requests", "aiohttp", "urllib3", "socket", "ssl", "sqlalchemy", "airflow.providers.common.sql"}
 
 
 @pytest.mark.parametrize("name", ["account", "arguments", "exceptions", "api.protocol"])

@@ -29,6 +29,8 @@ from airflow_provider_smspartner.exceptions import (
 )
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.conftest import Ask
+from tests.servers import GOOD_ANSWER, answer_each_request, serving
 from tests.spellings import KEY, told
 
 
@@ -46,24 +48,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
     monkeypatch.setattr("asyncio.sleep", pause)
     return pauses
-
-
-async def ask_on_a_loop(hook: SMSPartnerHook) -> Account:
-    try:
-        return await hook.aget_account()
-    finally:
-        await hook.aclose()
-
-
-Ask = Callable[[SMSPartnerHook], Account]
-
-
-@pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Ask:
-    """Ask in both ways: they must not differ in what they return or raise."""
-    if request.param == "sync":
-        return SMSPartnerHook.get_account
-    return lambda hook: asyncio.run(ask_on_a_loop(hook))
 
 
 @pytest.fixture
@@ -288,43 +272,19 @@ def test_a_host_that_does_not_resolve_is_unavailable(ask: Ask, sandbox: SMSPartn
 
 
 @contextmanager
-def tls_server(identity: str, answer: bytes) -> Iterator[tuple[str, trustme.CA]]:
-    """Serve one TLS connection at a time with a certificate for that identity; yield the base URL and its CA."""
+def tls_server(identity: str) -> Iterator[tuple[str, trustme.CA]]:
+    """Serve with a certificate for that identity; yield the base URL and its CA."""
     ca = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert(identity).configure_cert(context)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                with context.wrap_socket(plain, server_side=True) as connection:
-                    connection.recv(65536)
-                    connection.sendall(answer)
-            except OSError:
-                plain.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1", ca
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-
-
-GOOD_ANSWER = b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"success": true, "code": 200, "credits": {"creditSms": 7}}'
+    with serving(answer_each_request, context) as port:
+        yield f"https://127.0.0.1:{port}/v1", ca
 
 
 def test_a_certificate_counts_that_the_connection_s_ca_bundle_vouches_for(
     ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path
 ) -> None:
-    with tls_server("127.0.0.1", GOOD_ANSWER) as (url, ca):
+    with tls_server("127.0.0.1") as (url, ca):
         bundle = tmp_path / "ca.pem"
         ca.cert_pem.write_to_path(str(bundle))
         connect(sandbox, host=url, verify=str(bundle))
@@ -335,7 +295,7 @@ def test_a_certificate_counts_that_the_connection_s_ca_bundle_vouches_for(
 def test_a_certificate_that_does_not_verify_needs_a_person(
     ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, identity: str, tmp_path: Path
 ) -> None:
-    with tls_server(identity, GOOD_ANSWER) as (url, ca):
+    with tls_server(identity) as (url, ca):
         bundle = tmp_path / "ca.pem"
         ca.cert_pem.write_to_path(str(bundle))
         # A stranger's certificate for the right host, then a known CA's for the wrong one.
@@ -349,7 +309,7 @@ def test_an_unverified_certificate_counts_where_the_connection_says_so_whatever_
     ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", __file__)
-    with tls_server("127.0.0.1", GOOD_ANSWER) as (url, _):
+    with tls_server("127.0.0.1") as (url, _):
         connect(sandbox, host=url, verify=False)
         assert ask(SMSPartnerHook()).credits.sms == 7
 
