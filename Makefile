@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 READY := .venv/.ready
 SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
+MYSQL := .venv-mysql
 CLUSTER := .venv-cluster
 AIRFLOW := .venv-airflow
 BENCH := .venv-bench
@@ -14,7 +15,7 @@ BENCH := .venv-bench
 # Without bytecode on disk, each process of a test would compile Airflow anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test faults fuzz check docs snowflake matrix system system-kills system-celery airflow browser bench bench-quick constraints clean
+.PHONY: help demo test faults fuzz check docs snowflake mysql matrix system system-kills system-celery airflow browser bench bench-quick constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ docs: $(READY) ## the documentation, warnings as errors; its links, commands and
 
 snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in for Snowflake
 	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
+
+mysql: $(MYSQL)/.ready ## the snapshots over Airflow's own MySQL provider (needs a compiler and MySQL's headers)
+	@TEST_MYSQL=1 $(MYSQL)/bin/python -m pytest -q tests/integration -k mysql
 
 matrix: $(READY) ## the tests on each Airflow and Python that this is for, in environments of their own
 	@$(BIN)/python tests/matrix.py
@@ -98,12 +102,13 @@ COMPILE := $(BIN)/uv pip compile --no-config --quiet --upgrade --universal --pyt
 constraints: $(READY) ## the newest versions that pyproject.toml allows, into constraints/
 	@$(COMPILE) pyproject.toml --group dev -o constraints/dev.txt
 	@$(COMPILE) pyproject.toml --group snowflake -o constraints/snowflake.txt
+	@$(COMPILE) pyproject.toml --group mysql -c constraints/dev.txt -o constraints/mysql.txt
 	@$(COMPILE) pyproject.toml --group cluster -c constraints/dev.txt -o constraints/cluster.txt
 	@$(COMPILE) pyproject.toml --group bench -c constraints/dev.txt -o constraints/bench.txt
 	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(CLUSTER) $(AIRFLOW) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(MYSQL) $(CLUSTER) $(AIRFLOW) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
@@ -126,8 +131,9 @@ $(SYSTEM)/.ready $(AIRFLOW)/.ready: $(READY)
 	@touch $@
 
 $(SNOWFLAKE)/.ready: constraints/snowflake.txt
+$(MYSQL)/.ready: constraints/mysql.txt
 $(BENCH)/.ready: constraints/bench.txt
-$(SNOWFLAKE)/.ready $(BENCH)/.ready: $(READY)
+$(SNOWFLAKE)/.ready $(MYSQL)/.ready $(BENCH)/.ready: $(READY)
 	@echo "Setting up $(@D) (once)..."
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $(filter constraints/%,$^)

@@ -129,14 +129,29 @@ def openlineage_facets(lineage: SnapshotLineage | None) -> OperatorLineage[Any, 
 
 
 def add_figures_to_events(context: Context, outlets: Iterable[object], snapshots: Iterable[Snapshot]) -> None:
-    """Put the figures into the event of each asset among the outlets, as ``extra["snapshots"]``, one entry a row."""
-    from airflow.providers.common.compat.sdk import Asset
+    """
+    Put the figures into the event of each asset among the outlets, as ``extra["snapshots"]``, one entry a row.
 
+    An asset may be named by reference. An outlet that gets no figures is named in a warning: an alias has no event of
+    its own, and a reference that Airflow does not know leads to no asset.
+    """
     rows = [snapshot.as_xcom() for snapshot in snapshots]
     for outlet in outlets:
-        if isinstance(outlet, Asset):
-            figures: list[Any] = [{column: row[column] for column in FIGURES} for row in rows]
-            context["outlet_events"][outlet].extra["snapshots"] = figures
+        figures: list[Any] = [{column: row[column] for column in FIGURES} for row in rows]
+        try:
+            _event_of(outlet, context).extra["snapshots"] = figures
+        except Exception as error:  # noqa: BLE001  # the rows are written: no event is worth the task
+            kind = type(error).__name__
+            log.warning("outlet %r gets no figures (%s): name an asset that a DAG defines", outlet, kind)
+
+
+def _event_of(outlet: Any, context: Context) -> Any:
+    from airflow.providers.common.compat.sdk import AssetAlias
+
+    if isinstance(outlet, AssetAlias):
+        raise TypeError(outlet)
+    # Airflow knows what it takes here: it looks a reference up.
+    return context["outlet_events"][outlet]
 
 
 @contextmanager

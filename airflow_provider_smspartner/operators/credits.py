@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_smspartner.arguments import boolean, distinct_texts, one_of, required_text, told
 from airflow_provider_smspartner.exceptions import (
+    SMSPartnerArgumentError,
     SMSPartnerConfigurationError,
     SMSPartnerError,
     SMSPartnerUnavailableError,
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import (  # type: ignore[import-not-found, unused-ignore]
         OperatorLineage,
     )
+    from sqlalchemy import Table
+    from sqlalchemy.engine import Engine
 
     from airflow_provider_smspartner.account import Account
     from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
@@ -28,10 +33,11 @@ if TYPE_CHECKING:
 
 class CreditsToSqlOperator(BaseOperator):
     """
-    Write one row per run, task, map index and account into a SQL table; a re-run replaces its own row.
+    Write one row per run, task, map index and account into a SQL table; a re-run replaces its own row, or keeps it.
 
-    Its XCom is the list of the rows it wrote, each a dictionary by column: the balance an exact string, instants in
-    ISO 8601, UTC.
+    Its XCom is the list of the rows as the table holds them, each a dictionary by column: the balance an exact string,
+    instants in ISO 8601, UTC. With ``on_rerun="keep"`` that is what the first run read, and so are the figures of
+    asset events; a re-run still asks SMS Partner, and logs what it read.
 
     An account that fails costs the others nothing: what was read is written, then the task fails and names the rest.
 
@@ -46,6 +52,8 @@ class CreditsToSqlOperator(BaseOperator):
     :param table: the table's name, quoted as it is (templated)
     :param schema: the schema it lies in; None is where the SQL connection points (templated)
     :param create_table: create the table where it is missing; when False, no DDL is issued
+    :param on_rerun: what becomes of a row that is there already, when a task is retried or cleared: ``"replace"`` puts
+        the new reading in its place; ``"keep"`` leaves the first one alone, as nobody can ask for it again
     :param store_username: keep the account's user name too, an e-mail address: personal data
     :param max_concurrency: accounts that are read at the same time
     """
@@ -61,6 +69,7 @@ class CreditsToSqlOperator(BaseOperator):
         table: str = "smspartner_credit_snapshots",
         schema: str | None = None,
         create_table: bool = True,
+        on_rerun: str = "replace",
         store_username: bool = False,
         max_concurrency: int = 16,
         **kwargs: Any,
@@ -70,12 +79,11 @@ class CreditsToSqlOperator(BaseOperator):
         self.smspartner_conn_id = smspartner_conn_id
         self.table = table
         self.schema = schema
-        self.create_table = create_table
-        self.store_username = store_username
-        self.max_concurrency = max_concurrency
+        self.create_table = boolean("create_table", create_table)
+        self.on_rerun = one_of("on_rerun", on_rerun, ("replace", "keep"))
+        self.store_username = boolean("store_username", store_username)
+        self.max_concurrency = _readers(max_concurrency)
         self._lineage: SnapshotLineage | None = None
-        if max_concurrency < 1:
-            raise ValueError(f"max_concurrency is {max_concurrency!r}: use 1 or more")
 
     def execute(self, context: Context) -> list[dict[str, int | str | None]]:
         """
@@ -86,20 +94,19 @@ class CreditsToSqlOperator(BaseOperator):
         """
         from airflow_provider_smspartner.lineage import add_figures_to_events, report_lineage
         from airflow_provider_smspartner.sql.engine import make_engine
-        from airflow_provider_smspartner.sql.snapshots import snapshot_table, write_snapshots
+        from airflow_provider_smspartner.sql.snapshots import snapshot_table
 
         table = snapshot_table(self.table, self.schema)
         hooks = self._hooks()
-        snapshots, errors = self._take_snapshots(hooks, _origin(context))
-        if snapshots:
-            engine = make_engine(self.sql_conn_id)
-            try:
-                write_snapshots(engine, table, snapshots, create_table=self.create_table)
-            finally:
-                engine.dispose()
-            self.log.info("%d row(s) written to %r over %r", len(snapshots), table.fullname, self.sql_conn_id)
+        engine = make_engine(required_text("sql_conn_id", self.sql_conn_id))
+        try:
+            taken, errors = self._take_snapshots(hooks, _origin(context))
+            snapshots = self._write(engine, table, taken)
             read = [hooks[snapshot.smspartner_conn_id] for snapshot in snapshots]
-            self._lineage = report_lineage(read, engine, table, self.sql_conn_id)
+            if read:
+                self._lineage = report_lineage(read, engine, table, self.sql_conn_id)
+        finally:
+            engine.dispose()
         if errors:
             raise _one_error(errors, len(snapshots))
         add_figures_to_events(context, self.outlets, snapshots)
@@ -132,16 +139,31 @@ class CreditsToSqlOperator(BaseOperator):
                     errors.append(error)
         return [snapshots[conn_id] for conn_id in hooks if conn_id in snapshots], errors
 
+    def _write(self, engine: Engine, table: Table, taken: list[Snapshot]) -> list[Snapshot]:
+        """Return the snapshots as the table holds them."""
+        from airflow_provider_smspartner.sql.snapshots import write_snapshots
+
+        keep = self.on_rerun == "keep"
+        snapshots = write_snapshots(engine, table, taken, create_table=self.create_table, keep=keep)
+        kept = sum(held != snapshot for held, snapshot in zip(snapshots, taken, strict=True))
+        if taken:
+            self.log.info("%d row(s) written to %r over %r", len(taken) - kept, table.fullname, self.sql_conn_id)
+        if kept:
+            self.log.info("%d row(s) were there before, and are kept", kept)
+        # A row of an earlier run may hold a name that this one is not to tell.
+        return snapshots if self.store_username else [replace(snapshot, username=None) for snapshot in snapshots]
+
     def _hooks(self) -> dict[str, SMSPartnerHook]:
         from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 
-        given = self.smspartner_conn_id
-        conn_ids = [given] if isinstance(given, str) else list(given)
-        if not conn_ids or len(set(conn_ids)) != len(conn_ids):
-            raise SMSPartnerConfigurationError(
-                f"smspartner_conn_id is {conn_ids!r}: name at least one connection, and each one once"
-            )
+        conn_ids = distinct_texts("smspartner_conn_id", self.smspartner_conn_id)
         return {conn_id: SMSPartnerHook(conn_id) for conn_id in conn_ids}
+
+
+def _readers(max_concurrency: object) -> int:
+    if not isinstance(max_concurrency, int) or isinstance(max_concurrency, bool) or max_concurrency < 1:
+        raise SMSPartnerArgumentError(f"max_concurrency is {told(max_concurrency)}: use a whole number, 1 or more")
+    return max_concurrency
 
 
 def _start_reading(readers: ThreadPoolExecutor, hook: SMSPartnerHook) -> Future[Account]:
@@ -174,7 +196,7 @@ def _one_error(errors: list[SMSPartnerError], written: int) -> SMSPartnerError:
     """Return the only error, or one that tells them all, and lets the task be retried if that may heal each of them."""
     if len(errors) == 1:
         return errors[0]
-    told = "\n".join(sorted(f"- {error}" for error in errors))
+    lines = "\n".join(sorted(f"- {error}" for error in errors))
     all_may_heal = all(error.retryable for error in errors)
     error_class = SMSPartnerUnavailableError if all_may_heal else SMSPartnerConfigurationError
-    return error_class(f"{len(errors)} accounts were not read, {written} were and have their rows:\n{told}")
+    return error_class(f"{len(errors)} accounts were not read, {written} were and have their rows:\n{lines}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -12,18 +13,22 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
 )
 from airflow.providers.common.sql.hooks.sql import DbApiHook
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
     from sqlalchemy.engine import Engine
 
 _PACKAGES = {
     "duckdb": "apache-airflow-providers-duckdb duckdb-engine",
     "gcpbigquery": "apache-airflow-providers-google sqlalchemy-bigquery",
     "mssql": "apache-airflow-providers-microsoft-mssql",
-    "mysql": "apache-airflow-providers-mysql",
+    # Its other dependency, mysqlclient, is compiled, and PyMySQL does as well: see _make_engine.
+    "mysql": "pymysql && pip install --no-deps apache-airflow-providers-mysql",
     "oracle": "apache-airflow-providers-oracle",
     "postgres": "apache-airflow-providers-postgres",
     "redshift": "apache-airflow-providers-amazon sqlalchemy-redshift",
@@ -34,7 +39,7 @@ _PACKAGES = {
 """By connection type: its provider, and what an engine needs that the provider does not bring."""
 
 _DRIVERS = {
-    "MySQLdb": "mysqlclient",
+    "MySQLdb": "pymysql",
     "mysql": "mysql-connector-python",
     "psycopg": "'psycopg[binary]'",
     "psycopg2": "psycopg2-binary",
@@ -55,9 +60,10 @@ def make_engine(sql_conn_id: str) -> Engine:
     :raises SMSPartnerConfigurationError: there is no such connection, or something is missing for its engine: the text
         names the package to install
     """
-    hook, conn_type = _resolve(sql_conn_id)
+    hook, connection = _resolve(sql_conn_id)
+    conn_type = connection.conn_type or ""
     try:
-        engine: Engine = hook.get_sqlalchemy_engine(**_engine_arguments(hook, conn_type))
+        engine = _make_engine(hook, connection)
     except NoSuchModuleError:
         told = f"SQLAlchemy has no dialect for it: {_advice(conn_type)}"
     except ImportError as error:
@@ -79,25 +85,50 @@ def make_engine(sql_conn_id: str) -> Engine:
     raise _error(sql_conn_id, told)
 
 
-def _resolve(sql_conn_id: str) -> tuple[DbApiHook, str]:
+def _resolve(sql_conn_id: str) -> tuple[DbApiHook, Connection]:
     conn_type = ""
     try:
         connection = BaseHook.get_connection(sql_conn_id)
         conn_type = connection.conn_type or ""
         hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
+        if isinstance(hook, DbApiHook):
+            return hook, connection
+        told = _no_sql_hook(conn_type)
     except AirflowNotFoundException:
         told = "there is no such connection: create it, or name another in sql_conn_id"
+    except AttributeError:
+        # Airflow's own, over a type that it offers without a hook, such as 'generic' and 'email'.
+        told = _no_sql_hook(conn_type)
     except ImportError as error:
         told = _missing(error, conn_type)
     except AirflowException as error:
         if not str(error).startswith("Unknown hook type"):
             raise
-        told = f"no installed provider serves its type, {conn_type!r}: {_advice(conn_type)}"
-    else:
-        if isinstance(hook, DbApiHook):
-            return hook, conn_type
-        told = f"{type(hook).__name__} is no SQL hook: name the connection of a database in sql_conn_id"
+        served = f"no installed provider serves its type, {conn_type!r}: {_advice(conn_type)}"
+        told = served if conn_type else _no_sql_hook(conn_type)
     raise _error(sql_conn_id, told)
+
+
+def _no_sql_hook(conn_type: str) -> str:
+    return f"its type, {conn_type!r}, has no SQL hook: name the connection of a database in sql_conn_id"
+
+
+def _make_engine(hook: DbApiHook, connection: Connection) -> Engine:
+    arguments = _engine_arguments(hook, connection.conn_type or "")
+    if connection.conn_type != "mysql":
+        engine: Engine = hook.get_sqlalchemy_engine(**arguments)
+        return engine
+    # The hook spells a blank as "+", which SQLAlchemy takes for a plus.
+    url = make_url(hook.get_uri())
+    url = url.set(username=connection.login, password=connection.password, database=connection.schema)
+    options = arguments.get("engine_kwargs", {})
+    try:
+        return create_engine(url, **options)
+    except ImportError as error:
+        # The hook's default is compiled, and so is often not there; PyMySQL needs no compiler.
+        if _module(error) != "MySQLdb" or find_spec("pymysql") is None:
+            raise
+    return create_engine(url.set(drivername="mysql+pymysql"), **options)
 
 
 def _engine_arguments(hook: DbApiHook, conn_type: str) -> dict[str, Any]:
@@ -113,9 +144,13 @@ def _engine_arguments(hook: DbApiHook, conn_type: str) -> dict[str, Any]:
 
 
 def _missing(error: ImportError, conn_type: str) -> str:
-    module = (error.name or "its driver").partition(".")[0]
+    module = _module(error)
     advice = f"pip install {_DRIVERS[module]}" if module in _DRIVERS else _advice(conn_type)
     return f"{module} cannot be imported: {advice}"
+
+
+def _module(error: ImportError) -> str:
+    return (error.name or "its driver").partition(".")[0]
 
 
 def _advice(conn_type: str) -> str:

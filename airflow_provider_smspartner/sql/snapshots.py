@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -11,11 +12,15 @@ from uuid import UUID, uuid5
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerResponseError
+from airflow_provider_smspartner.exceptions import (
+    SMSPartnerArgumentError,
+    SMSPartnerConfigurationError,
+    SMSPartnerResponseError,
+)
 from airflow_provider_smspartner.sql.errors import columns_error, is_transient, key_error, with_retries
 from airflow_provider_smspartner.sql.tables import folded_table, prepare_table, quoted_for_sql
 from airflow_provider_smspartner.sql.types import ExactDecimal, UtcTimestamp, fitted
-from airflow_provider_smspartner.sql.upserts import UPSERTS, upsert_portably
+from airflow_provider_smspartner.sql.upserts import UPSERTS, read_back, upsert_portably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
     from airflow_provider_smspartner.account import Account
+    from airflow_provider_smspartner.sql.upserts import Upsert
 
     Row = dict[str, Any]
 
@@ -150,12 +156,12 @@ def snapshot_table(name: str, schema: str | None = None) -> sa.Table:
         quotes finds the table; any other spelling is kept as it is
     :param schema: the schema or database it lies in, quoted and folded too; on Snowflake it may be ``database.schema``.
         None means where the connection points
-    :raises SMSPartnerConfigurationError: a name is empty, or the table's holds a dot
+    :raises SMSPartnerArgumentError: a name is empty or no text, or the table's holds a dot
     """
     quoted = quoted_for_sql("table", name)
     if "." in quoted:
         before, _, after = name.rpartition(".")
-        raise SMSPartnerConfigurationError(
+        raise SMSPartnerArgumentError(
             f"table is {name!r}, and the schema has a field of its own: use schema={before!r} and table={after!r}"
         )
     columns = [
@@ -173,8 +179,8 @@ def snapshot_table(name: str, schema: str | None = None) -> sa.Table:
 
 
 def write_snapshots(
-    engine: Engine, table: sa.Table, snapshots: Iterable[Snapshot], *, create_table: bool = True
-) -> None:
+    engine: Engine, table: sa.Table, snapshots: Iterable[Snapshot], *, create_table: bool = True, keep: bool = False
+) -> list[Snapshot]:
     """
     Write the snapshots in one transaction: each replaces the row of its own task instance and account, or is new.
 
@@ -182,32 +188,72 @@ def write_snapshots(
 
     :param table: as ``snapshot_table`` returns it; columns that it does not know are left alone
     :param create_table: create the table where it is missing; when False, no DDL is ever issued
+    :param keep: leave a row alone that is there already
+    :return: the snapshots as the table holds them now, in the order given
     :raises SMSPartnerConfigurationError: the table is missing, lacks columns, or cannot hold the values exactly; or the
         database refuses for another reason that needs action
     :raises SMSPartnerUnavailableError: a transient error that outlasted the retries
     """
+    given = {snapshot.snapshot_id: snapshot for snapshot in snapshots}
     # In the order of the key, so that two writers of the same rows queue up instead of deadlocking.
-    rows = sorted({row.snapshot_id: vars(row) for row in snapshots}.values(), key=itemgetter("snapshot_id"))
+    rows = sorted(map(vars, given.values()), key=itemgetter("snapshot_id"))
     table = folded_table(table, engine.dialect)
     upsert = UPSERTS.get(engine.dialect.name, upsert_portably)
+    write_once = partial(_write_keeping if keep else _write_replacing, engine, table, rows, upsert)
 
-    def write_once() -> None:
-        with engine.begin() as connection:
-            _check_written(engine, table, rows, upsert(connection, table, rows))
-
-    def attempt() -> None:
+    def attempt() -> dict[str, Snapshot]:
         try:
-            write_once()
-            return
+            return write_once()
         except DBAPIError as error:
             if is_transient(error) or isinstance(error, IntegrityError):
                 raise
         # Only now: a table that is as it must be needs no look first. Another reason is raised by the second write.
         prepare_table(engine, table, create_table=create_table)
-        write_once()
+        return write_once()
 
-    if rows:
-        with_retries(attempt, engine=engine, table=table, lost_races=upsert is upsert_portably)
+    if not rows:
+        return []
+    kept = with_retries(attempt, engine=engine, table=table, lost_races=upsert is upsert_portably)
+    return [kept.get(snapshot_id, snapshot) for snapshot_id, snapshot in given.items()]
+
+
+def _write_replacing(engine: Engine, table: sa.Table, rows: list[Row], upsert: Upsert) -> dict[str, Snapshot]:
+    with engine.begin() as connection:
+        _check_written(engine, table, rows, upsert(connection, table, rows, False))
+    return {}
+
+
+def _write_keeping(engine: Engine, table: sa.Table, rows: list[Row], upsert: Upsert) -> dict[str, Snapshot]:
+    """Insert the rows that are not there; return the snapshots of those that are."""
+    kept = _read_kept(engine, table, rows)
+    new = [row for row in rows if row["snapshot_id"] not in kept]
+    if new:
+        try:
+            with engine.begin() as connection:
+                _check_written(engine, table, new, upsert(connection, table, new, True))
+        except SMSPartnerConfigurationError:
+            # A row that differs from ours may be that of another writer, who came in between.
+            if len(_read_kept(engine, table, new)) == 0:
+                raise
+            return _write_keeping(engine, table, rows, upsert)
+    return kept
+
+
+def _read_kept(engine: Engine, table: sa.Table, rows: list[Row]) -> dict[str, Snapshot]:
+    # In a transaction of its own: in MariaDB a look before the insert would hide another writer's row after it.
+    with engine.connect() as connection:
+        stored = read_back(connection, table, rows)
+    other = [name for name in _COLUMNS if not all(_is_of_type(row[name], table.c[name].type) for row in stored)]
+    if other:
+        raise columns_error(engine, table, other, "has other types than needed in")
+    kept = {row["snapshot_id"]: Snapshot(**{name: row[name] for name in _VALUES}) for row in stored}
+    if len(kept) != len(stored):
+        raise key_error(engine, table)
+    return kept
+
+
+def _is_of_type(value: object, kind: TypeEngine[Any]) -> bool:
+    return value is None or isinstance(value, kind.python_type)
 
 
 def _fitted(column: str, value: Any) -> Any:

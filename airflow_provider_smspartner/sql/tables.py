@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import quoted_name
 
-from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.arguments import required_text
 from airflow_provider_smspartner.sql.errors import NO_NAME, columns_error, refusal
 
 if TYPE_CHECKING:
@@ -25,12 +25,10 @@ def quoted_for_sql(what: str, name: object) -> quoted_name:
     Return a name that is quoted in SQL, whatever it is.
 
     :param what: the argument it came by, for the error
-    :raises SMSPartnerConfigurationError: it is empty, or no text
+    :raises SMSPartnerArgumentError: it is no text, or names nothing
     """
-    if not isinstance(name, str) or not name.strip():
-        raise SMSPartnerConfigurationError(f"{what} is {name!r}: give it a name, or leave it out for the default")
     # Always, because SQLAlchemy's own lists of reserved words have gaps ("returning", "lateral", "value").
-    return quoted_name(name, quote=True)
+    return quoted_name(required_text(what, name), quote=True)
 
 
 def folded_table(table: sa.Table, dialect: Dialect) -> sa.Table:

@@ -18,23 +18,26 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
     Row = dict[str, Any]
-    Upsert = Callable[[Connection, sa.Table, list[Row]], Sequence[RowMapping]]
+    Upsert = Callable[[Connection, sa.Table, list[Row], bool], Sequence[RowMapping]]
 
 KEY = "snapshot_id"
 
 
-def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
-    returns_rows = _returns_rows(connection)
-    result = connection.execute(_insert_on_conflict(table, connection.dialect.name, returns_rows), rows)
-    return result.mappings().all() if returns_rows else _read_back(connection, table, rows)
+def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
+    # What it leaves alone, it does not return.
+    returns_rows = _returns_rows(connection) and not keep
+    result = connection.execute(_insert_on_conflict(table, connection.dialect.name, returns_rows, keep), rows)
+    return result.mappings().all() if returns_rows else read_back(connection, table, rows)
 
 
-def _upsert_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+def _upsert_on_duplicate_key(
+    connection: Connection, table: sa.Table, rows: list[Row], keep: bool
+) -> Sequence[RowMapping]:
     returns_rows = _returns_rows(connection)  # MariaDB does
     quoted = connection.dialect.identifier_preparer.format_table(table) if returns_rows else None
-    result = connection.execute(_insert_on_duplicate_key(table, quoted), rows)
+    result = connection.execute(_insert_on_duplicate_key(table, quoted, keep), rows)
     if not returns_rows:
-        return _read_back(connection, table, rows)
+        return read_back(connection, table, rows)
     return [row for row in result.mappings() for _ in range(row["held"])]
 
 
@@ -45,15 +48,19 @@ def _returns_rows(connection: Connection) -> bool:
 
 # Kept, as building a statement takes as long as a quarter of the write.
 @lru_cache(maxsize=8)
-def _insert_on_conflict(table: sa.Table, dialect_name: str, returns_rows: bool) -> Insert:
+def _insert_on_conflict(table: sa.Table, dialect_name: str, returns_rows: bool, keep: bool) -> Insert:
     statement = (sqlite if dialect_name == "sqlite" else postgresql).insert(table)
+    if keep:
+        # With the key named, a table without it is refused.
+        insert: Insert = statement.on_conflict_do_nothing(index_elements=[KEY])
+        return insert
     values = {name: statement.excluded[name] for name in _values(table)}
     upsert: Insert = statement.on_conflict_do_update(index_elements=[KEY], set_=values)
     return upsert.returning(*table.columns) if returns_rows else upsert
 
 
 @lru_cache(maxsize=8)
-def _insert_on_duplicate_key(table: sa.Table, quoted: str | None) -> Insert:
+def _insert_on_duplicate_key(table: sa.Table, quoted: str | None, keep: bool) -> Insert:
     """
     Return the upsert.
 
@@ -61,7 +68,8 @@ def _insert_on_duplicate_key(table: sa.Table, quoted: str | None) -> Insert:
         RETURNING alone would not tell of the one beside it in a table without a primary key
     """
     statement = mysql.insert(table)
-    values = {name: statement.inserted[name] for name in _values(table)}
+    # The key's own value changes nothing, and unlike IGNORE it hides no error.
+    values = {name: statement.inserted[name] for name in ([KEY] if keep else _values(table))}
     upsert: Insert = statement.on_duplicate_key_update(values)
     if quoted is None:
         return upsert
@@ -70,17 +78,17 @@ def _insert_on_duplicate_key(table: sa.Table, quoted: str | None) -> Insert:
     return upsert.returning(*table.columns, held.scalar_subquery().label("held"))
 
 
-def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
     # Each value is cast, because a NULL alone would leave its column of the source without a type.
     selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in rows]
     source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
-    connection.execute(_Merge(table, source.subquery("source")))
-    return _read_back(connection, table, rows)
+    connection.execute(_Merge(table, source.subquery("source"), keep=keep))
+    return read_back(connection, table, rows)
 
 
-def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
     """
-    Update the rows that are there and insert the others, in any SQL.
+    Update the rows that are there, or leave them alone, and insert the others, in any SQL.
 
     Looking first keeps a re-run to its own row also where keys are not enforced. Where they are, who loses a race for a
     key gets an IntegrityError, and finds the row at the next attempt, in a new transaction.
@@ -89,14 +97,15 @@ def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row]) ->
     there = set(connection.execute(sa.select(key).where(key.in_([row[KEY] for row in rows]))).scalars())
     known = [row | {"known_id": row[KEY]} for row in rows if row[KEY] in there]
     new = [row for row in rows if row[KEY] not in there]
-    if known:
+    if known and not keep:
         connection.execute(sa.update(table).where(key == sa.bindparam("known_id")), known)
     if new:
         connection.execute(sa.insert(table), new)
-    return _read_back(connection, table, rows)
+    return read_back(connection, table, rows)
 
 
-def _read_back(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+def read_back(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
+    """Return what the table holds under the keys of the rows."""
     these = table.c[KEY].in_([row[KEY] for row in rows])
     return connection.execute(sa.select(table).where(these)).mappings().all()
 
@@ -113,7 +122,8 @@ UPSERTS: dict[str, Upsert] = {
 """
 By the dialect's name; any other database is written portably.
 
-Each returns the rows as the table holds them now: some databases round and double silently.
+Each inserts the rows that are new, and replaces the others or with ``keep`` leaves them alone. It returns all of them
+as the table holds them now, because some databases round and double silently.
 """
 
 
@@ -122,8 +132,8 @@ class _Merge(Executable, ClauseElement):
 
     inherit_cache = False
 
-    def __init__(self, table: sa.Table, source: sa.FromClause) -> None:
-        self.table, self.source = table, source
+    def __init__(self, table: sa.Table, source: sa.FromClause, *, keep: bool) -> None:
+        self.table, self.source, self.keep = table, source, keep
 
 
 @compiles(_Merge)
@@ -135,7 +145,7 @@ def _render_merge(merge: _Merge, compiler: SQLCompiler, **arguments: Any) -> str
     updates = ", ".join(f"{columns[name]} = source.{columns[name]}" for name in _values(merge.table))
     return (
         f"MERGE INTO {table} target USING {source} ON target.{columns[KEY]} = source.{columns[KEY]} "  # noqa: S608 - names alone
-        f"WHEN MATCHED THEN UPDATE SET {updates} "
+        f"{'' if merge.keep else f'WHEN MATCHED THEN UPDATE SET {updates} '}"
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns.values())}) "
         f"VALUES ({', '.join(f'source.{column}' for column in columns.values())})"
     )

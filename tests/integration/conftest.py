@@ -24,21 +24,23 @@ SERVERS = {
     "postgresql": make_url(os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")),
     "mariadb": make_url(os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1:3306/test")),
 }
+# By the name that Airflow's hook gives to both.
+SERVERS["mysql"] = SERVERS["mariadb"]
 ON_SERVERS = [
     "postgresql+psycopg",
     "postgresql+psycopg2",
     "mariadb+pymysql",
-    "mariadb+mysqlconnector",
+    "mysql+mysqlconnector",
 ]
-if importlib.util.find_spec("MySQLdb"):
-    # It is compiled on the spot and needs Debian's default-libmysqlclient-dev, so it is taken where it is.
-    ON_SERVERS.append("mariadb+mysqldb")
+if importlib.util.find_spec("MySQLdb"):  # where `make mysql` has compiled it
+    ON_SERVERS.append("mysql+mysqldb")
 
 VERSION_OF = {
     "sqlite": ("SQLite", "SELECT sqlite_version()"),
     "duckdb": ("DuckDB", "SELECT version()"),
     "postgresql": ("PostgreSQL", "SHOW server_version"),
     "mariadb": ("MariaDB", "SELECT version()"),
+    "mysql": ("MariaDB as mysql", "SELECT version()"),
 }
 DISTRIBUTION_OF = {
     "duckdb_engine": "duckdb-engine",
@@ -47,7 +49,7 @@ DISTRIBUTION_OF = {
     "mysqldb": "mysqlclient",
     "snowflake": "snowflake-sqlalchemy",
 }
-COLUMNS = ("created", "upserted", "exact", "UTC", "concurrent")
+COLUMNS = ("created", "upserted", "kept", "exact", "UTC", "concurrent")
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,18 @@ def test_a_re_run_replaces_its_rows_and_another_run_adds_its_own(database: Engin
     ]
 
 
+@pytest.mark.shows("kept")
+def test_a_row_that_is_kept_comes_back_as_the_first_run_wrote_it(database: Engine) -> None:
+    first = [replace(SNAPSHOT, smspartner_conn_id=f"shop_{n}", balance=Decimal("0.1")) for n in range(2)]
+    assert write_snapshots(database, TABLE, first, keep=True) == first
+    again = [replace(row, credit_sms=99, balance=None, username="anna@example.com") for row in first]
+    new = replace(SNAPSHOT, smspartner_conn_id="shop_2", credit_sms=None)
+    assert write_snapshots(database, TABLE, [again[1], new, again[0]], keep=True) == [first[1], new, first[0]]
+    assert write_snapshots(database, TABLE, [*again, new], keep=True) == [*first, new]
+    rows = sorted(stored(database), key=lambda row: row["smspartner_conn_id"])
+    assert rows == [vars(row) for row in (*first, new)]
+
+
 @pytest.mark.shows("exact")
 def test_every_value_comes_back_as_it_was(database: Engine) -> None:
     values: list[dict[str, Any]] = [
@@ -90,11 +102,12 @@ def test_an_instant_comes_back_in_utc_to_the_microsecond(database: Engine) -> No
     assert {row["captured_at"].tzinfo for row in rows} == {UTC}
 
 
+@pytest.mark.parametrize("keep", [False, True], ids=["replace", "keep"])
 @pytest.mark.shows("concurrent")
-def test_many_processes_make_one_table_and_no_duplicates(database: Engine) -> None:
+def test_many_processes_make_one_table_and_no_duplicates(database: Engine, keep: bool) -> None:
     if database.dialect.name == "snowflake":
         pytest.skip("fakesnow's database lives in one process")
     writers_count = 4 if database.dialect.name == "duckdb" else 16  # DuckDB lets in one process at a time
     database.dispose()
-    write_side_by_side(database.url, TABLE, SNAPSHOT, writers_count)
-    check_side_by_side(stored(database), writers_count)
+    write_side_by_side(database.url, TABLE, SNAPSHOT, writers_count, keep=keep)
+    check_side_by_side(stored(database), writers_count, keep=keep)

@@ -213,10 +213,28 @@ def test_a_table_without_its_key_gets_no_duplicates(place: Place, engine: Engine
 # Many at once
 
 
+@pytest.mark.parametrize("keep", [False, True], ids=["replace", "keep"])
 @pytest.mark.usefixtures("portable")
-def test_sixteen_processes_make_no_duplicates_on_the_portable_path_either(place: Place, engine: Engine) -> None:
-    write_side_by_side(place.url, TABLE, SNAPSHOT, WRITERS)
-    check_side_by_side(stored(engine), WRITERS)
+def test_sixteen_processes_make_no_duplicates_on_the_portable_path_either(
+    place: Place, engine: Engine, keep: bool
+) -> None:
+    write_side_by_side(place.url, TABLE, SNAPSHOT, WRITERS, keep=keep)
+    check_side_by_side(stored(engine), WRITERS, keep=keep)
+
+
+def test_a_row_that_another_writer_makes_in_between_is_kept_too(place: Place, engine: Engine, path: str) -> None:
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, run_id="manual__0")])
+    theirs, rival, came = replace(SNAPSHOT, credit_sms=1), sa.create_engine(place.url), []
+
+    def rival_writes(*event: Any) -> None:
+        if event[2].startswith("INSERT") and not came:
+            came.extend(write_snapshots(rival, TABLE, [theirs]))
+
+    sa.event.listen(engine, "before_cursor_execute", rival_writes)
+    mine = [replace(SNAPSHOT, credit_sms=2), replace(SNAPSHOT, run_id="manual__2")]
+    assert write_snapshots(engine, TABLE, mine, keep=True) == [theirs, mine[1]]
+    rival.dispose()
+    assert [row["credit_sms"] for row in stored(engine)] == [5, 1, 5]
 
 
 def write_and_die(url: URL) -> None:

@@ -7,29 +7,38 @@ import logging
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from airflow.providers.common.compat.sdk import DAG, Asset, HookLineageCollector, task
+from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias, HookLineageCollector, task
+from airflow.providers.standard.operators.empty import EmptyOperator
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.engine import make_url
 
+from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-from airflow_provider_smspartner.lineage import SnapshotLineage
+from airflow_provider_smspartner.lineage import SnapshotLineage, add_figures_to_events
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.sql.snapshots import snapshot_table
-from tests.airflow_versions import asset_events
+from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table
+from tests.airflow_versions import asset_events, needs_airflow
 
 KEY = "S3cr3t+Key/42=é%"
 DATABASE_PASSWORD = "Pa55-of-the-warehouse"
 START = datetime(2026, 1, 1, tzinfo=UTC)
+SNAPSHOT = Snapshot.of(
+    Account(User(None, None, None), Credits(5, 6, 7, 0, Decimal("10225.119"), "EUR"), START),
+    "smspartner_default",
+    TaskInstanceRef("campaign", "snapshot", "manual__1"),
+)
 
 
 @pytest.fixture
@@ -333,6 +342,42 @@ def test_a_consumer_of_the_asset_reads_the_figures(
     assert run_dag(producer).state == "success"
     (read,) = run_dag(consumer).get_task_instances()
     assert read.xcom_pull(task_ids="balance") == ["10225.119"]
+
+
+@needs_airflow(3, 0, for_the_sake_of="reference to an asset")
+@pytest.mark.parametrize("by", ["name", "uri"])
+def test_an_outlet_named_by_reference_has_the_figures_too(
+    sandbox: SMSPartnerSandbox, connect: Any, warehouse: Path, run_dag: Callable[..., Any], by: str
+) -> None:
+    asset = Asset(name=f"credits_by_{by}", uri=f"test://credits/by_{by}")
+    connect(sandbox)
+    with DAG(f"credits_defined_by_{by}", schedule=None, start_date=START) as definer:
+        EmptyOperator(task_id="define", outlets=[asset])
+    assert run_dag(definer).state == "success"
+    with DAG(f"credits_referred_by_{by}", schedule=None, start_date=START) as dag:
+        CreditsToSqlOperator(
+            task_id="snapshot", sql_conn_id="warehouse", outlets=[Asset.ref(**{by: getattr(asset, by)})]
+        )
+    assert run_dag(dag).state == "success"
+    assert [row["balance"] for row in asset_events(asset)[-1]["snapshots"]] == ["10225.119"]
+
+
+@pytest.mark.parametrize("outlet", [AssetAlias("credits_alias"), "a text", Path("a file")], ids=repr)
+def test_an_outlet_that_gets_no_figures_is_named_in_a_warning_and_costs_the_others_nothing(
+    caplog: pytest.LogCaptureFixture, outlet: object
+) -> None:
+    class Events(defaultdict[Any, Any]):
+        def __missing__(self, key: object) -> Any:
+            if not isinstance(key, Asset | AssetAlias):  # as Airflow does
+                raise TypeError
+            return super().__missing__(key)
+
+    asset = Asset("credits_beside")
+    events = Events(lambda: SimpleNamespace(extra={}))
+    add_figures_to_events({"outlet_events": events}, [outlet, asset], [SNAPSHOT])
+    assert [row["balance"] for row in events[asset].extra["snapshots"]] == ["10225.119"]
+    assert f"outlet {outlet!r} gets no figures (TypeError): name an asset that a DAG defines" in caplog.text
+    assert list(events) == [asset]
 
 
 def test_each_mapped_account_has_an_event_of_its_own(

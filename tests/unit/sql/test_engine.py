@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.providers.common.compat.sdk import Connection as TaskConnection
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.providers.postgres.hooks.postgres import PostgresHook
+from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
@@ -152,7 +153,7 @@ def test_a_connection_that_is_not_there_is_named() -> None:
     [
         ("gcpbigquery", "google", "apache-airflow-providers-google sqlalchemy-bigquery"),
         ("mssql", "microsoft", "apache-airflow-providers-microsoft-mssql"),
-        ("mysql", "mysql", "apache-airflow-providers-mysql"),
+        ("mysql", "mysql", "pymysql && pip install --no-deps apache-airflow-providers-mysql"),
         ("oracle", "oracle", "apache-airflow-providers-oracle"),
         ("redshift", "amazon", "apache-airflow-providers-amazon sqlalchemy-redshift"),
         ("snowflake", "snowflake", "apache-airflow-providers-snowflake"),
@@ -172,8 +173,10 @@ def test_a_type_that_nobody_knows_is_named(warehouse: Connection) -> None:
     assert "no installed provider serves its type, 'exotic': install that" in told_of(warehouse(conn_type="exotic"))
 
 
-def test_a_hook_that_is_no_sql_hook_is_named(warehouse: Connection) -> None:
-    assert "SMSPartnerHook is no SQL hook" in told_of(warehouse(conn_type="smspartner", password=SECRET))
+@pytest.mark.parametrize("conn_type", ["generic", "email", "fs", "smspartner", "", None])
+def test_a_type_without_a_sql_hook_is_named(warehouse: Connection, conn_type: str | None) -> None:
+    told = told_of(warehouse(conn_type=conn_type, password=SECRET, host="db"))
+    assert told.startswith(f"SQL connection 'warehouse': its type, '{conn_type or ''}', has no SQL hook: name the")
 
 
 @pytest.mark.skipif(
@@ -195,8 +198,6 @@ def test_a_driver_or_dialect_that_is_missing_is_named(warehouse: Connection, sch
 @pytest.mark.parametrize(
     ("conn_type", "error", "told"),
     [
-        ("mysql", ModuleNotFoundError(SECRET, name="MySQLdb"), "MySQLdb cannot be imported: pip install mysqlclient"),
-        ("mysql", ImportError(SECRET, name="MySQLdb._mysql"), "MySQLdb cannot be imported: pip install mysqlclient"),
         ("postgres", ImportError(SECRET, name="psycopg2"), "pip install psycopg2-binary"),
         ("exotic", ImportError(SECRET), "its driver cannot be imported: install that database's Airflow provider"),
         ("duckdb", sa.exc.NoSuchModuleError(SECRET), "pip install apache-airflow-providers-duckdb duckdb-engine"),
@@ -214,6 +215,37 @@ def test_whatever_keeps_a_hook_from_an_engine_is_told_without_its_text(
 
     serve(WithoutEngineHook)
     assert told in told_of(warehouse(conn_type=conn_type))
+
+
+@pytest.mark.parametrize("module", ["MySQLdb", "MySQLdb._mysql"])
+@pytest.mark.parametrize("has_pymysql", [True, False])
+def test_mysql_without_mysqlclient_goes_over_pymysql_or_asks_for_it(
+    warehouse: Connection,
+    serve: Callable[[type], None],
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    has_pymysql: bool,
+) -> None:
+    class MySqlHook(WarehouseHook):
+        def get_uri(self) -> str:
+            return "mysql://anna@db:3307/credits?charset=utf8mb4"
+
+    def import_dbapi(cls: object) -> None:
+        raise ImportError(SECRET, name=module)
+
+    for name in ("import_dbapi", "dbapi"):  # SQLAlchemy 1.4 has the second
+        monkeypatch.setattr(MySQLDialect_mysqldb, name, classmethod(import_dbapi), raising=False)
+    serve(MySqlHook)
+    conn_id = warehouse(conn_type="mysql", login="anna", password="a b+c", extra={"ssl": {"ca": "/ca.pem"}})
+    if not has_pymysql:
+        monkeypatch.setattr("airflow_provider_smspartner.sql.engine.find_spec", lambda _: None)
+        assert told_of(conn_id).endswith("MySQLdb cannot be imported: pip install pymysql")
+        return
+    engine = make_engine(conn_id)
+    assert (engine.dialect.name, engine.dialect.driver, engine.hide_parameters) == ("mysql", "pymysql", True)
+    given = connect_arguments(engine)
+    assert given.items() >= {"user": "anna", "password": "a b+c", "port": 3307, "charset": "utf8mb4"}.items()
+    assert given["ssl"] == {"ca": "/ca.pem"}
 
 
 def test_a_url_that_cannot_be_read_is_not_shown(warehouse: Connection, serve: Callable[[type], None]) -> None:

@@ -1,9 +1,8 @@
-"""An Airflow connection's fields, all the way to a real server: above all that TLS is not lost on the way."""
+"""A postgres connection's fields, all the way to a real server: above all that TLS is not lost on the way."""
 
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -20,14 +19,14 @@ def warehouse(place: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     if place.url.host is None:
         pytest.skip("libpq looks for TLS over TCP alone, and this server has a Unix socket")
 
-    def warehouse(conn_type: str, **extra: Any) -> sa.engine.Engine:
+    def warehouse(**extra: Any) -> sa.engine.Engine:
         fields = {
-            "conn_type": conn_type,
+            "conn_type": "postgres",
             "host": place.url.host,
             "port": place.url.port,
             "login": place.url.username,
             "password": place.url.password,
-            "schema": place.root.url.database if conn_type == "postgres" else place.name,
+            "schema": place.root.url.database,
             "extra": extra,
         }
         monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
@@ -37,14 +36,11 @@ def warehouse(place: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 on_postgresql = pytest.mark.parametrize("place", ["postgresql+psycopg", "postgresql+psycopg2"], indirect=True)
-on_mariadb = pytest.mark.parametrize(
-    "place", ["mariadb+pymysql", "mariadb+mysqlconnector", "mariadb+mysqldb"], indirect=True
-)
 
 
 @on_postgresql
 def test_sslmode_is_never_dropped_in_favour_of_clear_text(place: Any, warehouse: Any) -> None:
-    engine = warehouse("postgres", sslmode="require", sqlalchemy_scheme=place.root.url.drivername)
+    engine = warehouse(sslmode="require", sqlalchemy_scheme=place.root.url.drivername)
     assert engine.dialect.driver == place.root.dialect.driver
     if place.execute("SHOW ssl") == [("on",)]:
         with engine.connect() as connection:
@@ -59,19 +55,8 @@ def test_sslmode_is_never_dropped_in_favour_of_clear_text(place: Any, warehouse:
 @on_postgresql
 def test_libpqs_options_hold_for_the_engine(place: Any, warehouse: Any) -> None:
     extras = {"options": f"-csearch_path={place.name}", "application_name": "campaigns", "sslmode": "prefer"}
-    engine = warehouse("postgres", **extras, sqlalchemy_scheme=place.root.url.drivername)
+    engine = warehouse(**extras, sqlalchemy_scheme=place.root.url.drivername)
     with engine.connect() as connection:
         assert connection.execute(sa.text("SHOW search_path")).scalar() == place.name
         assert connection.execute(sa.text("SHOW application_name")).scalar() == "campaigns"
-    engine.dispose()
-
-
-@on_mariadb
-@pytest.mark.skipif(not find_spec("airflow.providers.mysql"), reason="it needs mysqlclient, which is compiled")
-def test_airflows_mysql_hook_leads_to_each_driver(place: Any, warehouse: Any) -> None:
-    clients = {"pymysql": "pymysql", "mysqlconnector": "mysql-connector-python", "mysqldb": "mysqlclient"}
-    engine = warehouse("mysql", client=clients[place.root.dialect.driver], charset="utf8mb4")
-    assert engine.dialect.driver == place.root.dialect.driver
-    with engine.connect() as connection:
-        assert connection.execute(sa.text("SELECT database()")).scalar() == place.name
     engine.dispose()
