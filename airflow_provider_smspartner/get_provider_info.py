@@ -82,10 +82,11 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": _INTEGRATION,
                 "conn-fields": _CONNECTION_FIELDS,
                 "ui-field-behaviour": {
-                    "hidden-fields": ["login", "schema", "port"],
+                    "hidden-fields": ["login", "schema"],
                     "relabeling": {"host": "Base URL", "password": "API key"},
                     "placeholders": {
                         "host": "https://api.smspartner.fr/v1",
+                        "port": "443, or that of the base URL: Airflow 3.3's button Test needs it",
                         "password": "the API key of the account, or of a sub-account",
                     },
                 },

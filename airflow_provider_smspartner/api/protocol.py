@@ -34,8 +34,8 @@ T = TypeVar("T")
 _OK = 200
 
 _ACCESS_CODES = {
-    1: "SMS Partner got no API key: put it in the connection's password",
-    10: "SMS Partner does not know this API key: check the connection's password",
+    1: "SMS Partner got no API key: put one into the connection",
+    10: "SMS Partner does not know this API key: check the connection's API key",
     20: "SMS Partner has deactivated this account: ask its support to activate it",
     30: "SMS Partner has blocked this account: ask its support why",
     40: "SMS Partner denies API access to this account: have it switched on in the account's settings",
@@ -155,7 +155,7 @@ def _refuse(http_status: int, code: int | None, why: str) -> NoReturn:
     error: type[SMSPartnerError] = SMSPartnerResponseError
     if http_status in _ACCESS_STATUSES:
         error = SMSPartnerAccessError
-        text = f"SMS Partner refuses access ({said}): check the connection's password and the account's API settings"
+        text = f"SMS Partner refuses access ({said}): check the connection's API key and the account's API settings"
     elif http_status in _UNAVAILABLE_STATUSES or 500 <= http_status < 600:
         error = SMSPartnerUnavailableError
         text = f"SMS Partner cannot answer now ({said}): it may pass by itself, else {_otherwise(http_status)}"

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 CONN_TYPE = "smspartner"
 DEFAULT_BASE_URL = "https://api.smspartner.fr/v1"
 
+_INVISIBLE = {"Cc", "Cf", "Zl", "Zp"}
+"""Unicode's categories of what nobody sees: line ends, zero-width blanks, a byte order mark."""
+
+_QUOTES = frozenset("\"'`\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}«»")
+
 _HTTP_SCHEMES = ("http", "https")
 _BOOLEANS = {"true": True, "false": False}
 
@@ -57,7 +62,7 @@ def secrets_of(conn: Connection) -> set[str]:
     given = _json_object(conn.extra or "{}") or {}
     urls = [conn.host, given.get("proxy"), *proxy_variables()]
     found = {secret for url in urls if isinstance(url, str) for secret in secrets_in(url)}
-    return found | ({conn.password} if conn.password else set())
+    return found | ({conn.password, _trimmed(conn.password)} - {""} if conn.password else set())
 
 
 def read_settings(conn: Connection) -> ConnectionSettings:
@@ -72,19 +77,38 @@ def read_settings(conn: Connection) -> ConnectionSettings:
         raise SMSPartnerConfigurationError(
             f"its type is {conn.conn_type!r}: set it to {CONN_TYPE!r}, or name another connection"
         )
-    if not conn.password:
-        raise SMSPartnerConfigurationError("it has no API key: put the key in the password field")
+    key = _trimmed(conn.password or "")
+    if not key:
+        raise SMSPartnerConfigurationError(
+            "it has no API key: fill in the field 'API key', which is the password in JSON and in a URI"
+        )
     extras = _read_extras(conn.extra)
     base_url = _base_url(conn, allow_http=extras.pop("allow_http"))
     proxy = extras.pop("proxy") or proxy_for(base_url)
     tls = tls_context(extras.pop("verify"))
-    return ConnectionSettings(base_url=base_url, api_key=_api_key(conn.password), tls=tls, proxy=proxy, **extras)
+    return ConnectionSettings(base_url=base_url, api_key=_api_key(key), tls=tls, proxy=proxy, **extras)
 
 
-def _api_key(password: str) -> str:
-    if any(unicodedata.category(character) == "Cs" for character in password):
-        raise _wrong("password", "holds half a character, which no URL can: paste the API key anew")
-    return password
+def _api_key(key: str) -> str:
+    """Return the key, or refuse what came along when it was pasted."""
+    kinds = {unicodedata.category(character) for character in key}
+    if "Cs" in kinds:
+        raise _wrong("API key", "holds half a character, which no URL can: paste it anew")
+    if kinds & _INVISIBLE:
+        raise _wrong("API key", "holds a line end or another invisible character: paste it anew")
+    if key[0] in _QUOTES and len(key) > 1 and key[-1] in _QUOTES:
+        raise _wrong("API key", "stands in quotes: take them away")
+    return key
+
+
+def _trimmed(password: str) -> str:
+    """Return the key without the blanks, line ends and invisible characters around it, which no key begins with."""
+    visible = [
+        place
+        for place, character in enumerate(password)
+        if not character.isspace() and unicodedata.category(character) not in _INVISIBLE
+    ]
+    return password[visible[0] : visible[-1] + 1] if visible else ""
 
 
 def _wrong(name: str, what: str) -> SMSPartnerConfigurationError:
@@ -99,13 +123,15 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
             raise _wrong("schema", "must be 'https' or empty; the path belongs in the host: 'https://…/v1'")
         host = f"{conn.schema or 'https'}://{host}"
     parts = _split(host)
-    if conn.port and parts.port not in (None, conn.port):
-        raise _wrong("port", "is not the one in the host: give it in one of the two")
+    is_whole = "://" in (conn.host or DEFAULT_BASE_URL)
+    if conn.port and is_whole and conn.port != _port(parts):
+        # It may be left over from another host: a form keeps it.
+        raise _wrong("port", f"is not that of the host, {_port(parts)}: empty it, or write it into the host")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise _wrong(
             "host", "says plain http, which would send the key in clear text: use https, or set the extra 'allow_http'"
         )
-    netloc = parts.netloc if parts.port or not conn.port else f"{parts.netloc}:{conn.port}"
+    netloc = parts.netloc if is_whole or parts.port or not conn.port else f"{parts.netloc}:{conn.port}"
     return f"{parts.scheme}://{netloc}{parts.path.rstrip('/') or '/v1'}"
 
 
@@ -117,6 +143,10 @@ def _split(host: str) -> SplitResult:
     if parts is None or "@" in parts.netloc:
         raise _wrong("host", f"must be a base URL such as '{DEFAULT_BASE_URL}', without user, query or fragment")
     return parts
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _is_loopback(hostname: str) -> bool:

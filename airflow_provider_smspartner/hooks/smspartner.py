@@ -253,7 +253,7 @@ def _request(settings: ConnectionSettings) -> AccountRequest:
 def _lookup_error(exc: Exception) -> SMSPartnerError:
     """Return our error for Airflow's; raise it outside of the except, as Airflow may quote the URI, and so the key."""
     if isinstance(exc, AirflowNotFoundException):
-        return SMSPartnerConfigurationError("there is no such connection: create it, with the API key as its password")
+        return SMSPartnerConfigurationError("there is no such connection: create it, with the account's API key")
     if isinstance(exc, PermissionError):
         return SMSPartnerConfigurationError("a secrets backend denies it to this task: allow it there")
     if isinstance(exc, AirflowException | ValueError | TypeError):

@@ -208,7 +208,7 @@ def _status(status: int, verdict: Verdict = Verdict.HEALS, sentence: str = "") -
 
 
 def _no_access(status: int) -> str:
-    return f"SMS Partner refuses access (HTTP {status}): check the connection's password and the account's API settings"
+    return f"SMS Partner refuses access (HTTP {status}): check the connection's API key and the account's API settings"
 
 
 def _asked_to_wait(status: int, name: str, what: str, sent: str | None, seconds: float) -> Fault:
@@ -275,8 +275,8 @@ def _unknown_code(name: str, what: str, body: Mapping[str, Any], code: int) -> F
     )
 
 
-KEY_REQUIRED = "SMS Partner got no API key: put it in the connection's password"
-KEY_UNKNOWN = "SMS Partner does not know this API key: check the connection's password"
+KEY_REQUIRED = "SMS Partner got no API key: put one into the connection"
+KEY_UNKNOWN = "SMS Partner does not know this API key: check the connection's API key"
 
 
 def _xml(name: str, what: str, body: str, sentence: str = NO_CREDITS) -> Fault:

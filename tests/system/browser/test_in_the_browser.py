@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -185,8 +186,9 @@ def test_airflow_itself_refuses_to_test_a_connection_without_a_port(
 def test_the_test_button_shows_the_credit_or_what_is_wrong(
     page: Page, airflow: Airflow, account: SMSPartnerSandbox, shoot: Shoot
 ) -> None:
-    port = {"connection_id": "smspartner_default", "conn_type": "smspartner", "port": urlsplit(account.url).port}
-    airflow.ask("PATCH", "/connections/smspartner_default?update_mask=port", port)
+    form = edit_connection(page, "smspartner_default")
+    form.get_by_label("Port").fill(str(urlsplit(account.url).port))
+    save(form)
     page.set_viewport_size(SHORT)
     go(page, "/connections")
     told = press_test(page, "smspartner_default", "Successful")
@@ -199,13 +201,20 @@ def test_the_test_button_shows_the_credit_or_what_is_wrong(
     save(form)
     told = press_test(page, "smspartner_default", "Failed")
     assert told.splitlines()[1:] == [
-        "SMS Partner connection: SMS Partner does not know this API key: check the connection's password (code 10)"
+        "SMS Partner connection: SMS Partner does not know this API key: check the connection's API key (code 10)"
     ]
 
     form = edit_connection(page, "smspartner_default")
     form.get_by_label("API key").fill(KEY)
+    form.get_by_label("Base URL").fill("https://api.smspartner.fr/v1")
     save(form)
     assert airflow.stored_connection("smspartner_default")["password"] == KEY
+    told = press_test(page, "smspartner_default", "Failed")
+    assert "its port is not that of the host, 443: empty it, or write it into the host" in told
+
+    form = edit_connection(page, "smspartner_default")
+    form.get_by_label("Base URL").fill(account.url)
+    save(form)
 
 
 def settings_of(airflow: Airflow, conn_id: str) -> ConnectionSettings:
@@ -227,7 +236,8 @@ def test_what_is_filled_in_is_stored_as_what_it_is_and_kept_by_an_edit(page: Pag
     stored = {"response_format": "xml", "timeout": 7.5, "max_retries": None, "verify": "false", "allow_http": True}
     assert json.loads(airflow.stored_connection("filled_in")["extra"]) == stored | {"proxy": PROXY}
     settings = settings_of(airflow, "filled_in")
-    assert (settings.timeout, settings.max_retries, settings.verify, settings.proxy) == (7.5, 2, False, PROXY)
+    assert (settings.timeout, settings.max_retries, settings.proxy) == (7.5, 2, PROXY)
+    assert settings.tls.verify_mode is ssl.CERT_NONE
 
     form = edit_connection(page, "filled_in")
     expect(form.get_by_label("API key")).to_have_value("***")

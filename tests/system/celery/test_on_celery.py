@@ -182,7 +182,7 @@ def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once(
     accounts["revoked"].fail_next(http_status=401)
     waiting["revoked"].wait_for(GATES["revoked"], "failed")
     assert {gate["try_number"] for gate in waiting["revoked"].tasks()} == {1}
-    failed_with = "SMS Partner does not know this API key: check the connection's password (code 10)"
+    failed_with = "SMS Partner does not know this API key: check the connection's API key (code 10)"
     for gate in range(GATES["revoked"]):
         (failure,) = [entry for entry in waiting["revoked"].log(gate) if entry["event"] == "Task failed with exception"]
         assert failure["error_detail"][0]["exc_value"] == f"SMS Partner connection 'revoked': {failed_with}"

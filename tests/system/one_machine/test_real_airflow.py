@@ -126,7 +126,7 @@ def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once_and_says_what_to_do
     gates = waiting.runs["revoked"]
     gates.wait_for(GATES["revoked"], "failed")
     assert {task["try_number"] for task in gates.tasks()} == {1}
-    failed_with = "SMS Partner does not know this API key: check the connection's password (code 10)"
+    failed_with = "SMS Partner does not know this API key: check the connection's API key (code 10)"
     for gate in range(GATES["revoked"]):
         log = gates.log(gate)
         reading = f"SMS Partner connection 'revoked': 10 sms available, {1000 + gate} needed: not enough"

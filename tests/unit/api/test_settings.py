@@ -53,8 +53,8 @@ def test_a_connection_with_nothing_but_a_key_has_the_documented_defaults() -> No
         ({"host": "api.example.com/v2/"}, "https://api.example.com/v2"),
         ({"host": "https://api.example.com:8443/v1"}, "https://api.example.com:8443/v1"),
         ({"host": "api.example.com", "schema": "https", "port": 8443}, "https://api.example.com:8443/v1"),
-        ({"host": "https://api.example.com/v1", "port": 8443}, "https://api.example.com:8443/v1"),
-        ({"port": 8443}, "https://api.smspartner.fr:8443/v1"),
+        ({"host": "https://api.example.com/v1", "port": 443}, "https://api.example.com/v1"),
+        ({"port": 443}, "https://api.smspartner.fr/v1"),
         ({"host": "localhost", "schema": "http", "port": 80}, "http://localhost:80/v1"),
         ({"host": "http://127.0.0.9:8025/v1"}, "http://127.0.0.9:8025/v1"),
         ({"host": "http://[::1]:8025"}, "http://[::1]:8025/v1"),
@@ -160,9 +160,14 @@ def test_a_wrong_extra_is_named_with_what_to_put_there(extra: dict[str, Any] | s
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"password": None}, "put the key in the password field"),
-        ({"password": ""}, "put the key in the password field"),
-        pytest.param({"password": HALF_A_CHARACTER}, "its password", marks=THAT_AIRFLOW_TAKES),
+        ({"password": None}, "fill in the field 'API key'"),
+        ({"password": ""}, "fill in the field 'API key'"),
+        ({"password": " \u200b\n"}, "fill in the field 'API key'"),
+        ({"password": "the-key\nanother"}, "its API key holds a line end or another invisible character"),
+        ({"password": "the\u200b-key"}, "its API key holds a line end or another invisible character"),
+        ({"password": "'the-key'"}, "its API key stands in quotes: take them away"),
+        ({"password": "«the-key»"}, "its API key stands in quotes: take them away"),
+        pytest.param({"password": HALF_A_CHARACTER}, "its API key holds half", marks=THAT_AIRFLOW_TAKES),
         ({"conn_type": "postgres"}, "its type is 'postgres'"),
         ({"host": "http://api.example.com"}, "its host says plain http"),
         ({"host": "api.example.com", "schema": "http"}, "its host says plain http"),
@@ -176,13 +181,33 @@ def test_a_wrong_extra_is_named_with_what_to_put_there(extra: dict[str, Any] | s
         ({"host": "https://[::1"}, "its host must be a base URL"),
         ({"host": "https://api.example.com:99999"}, "its host must be a base URL"),
         ({"host": "api.example.com", "schema": "v1"}, "its schema must be"),
-        ({"host": "https://api.example.com:444", "port": 443}, "its port"),
+        ({"host": "https://api.example.com:444", "port": 443}, "its port is not that of the host, 444"),
+        ({"host": "https://api.smspartner.fr/v1", "port": 8025}, "its port is not that of the host, 443"),
+        ({"host": "http://localhost", "port": 443}, "its port is not that of the host, 80"),
+        ({"port": 8025}, "its port is not that of the host, 443"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_to_put_there(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(SMSPartnerConfigurationError) as refusal:
         settings(**fields)
     assert told in str(refusal.value)
+
+
+@pytest.mark.parametrize("around", ["\n", " ", "\r\n", "\ufeff", "\u200b", "\xa0", "\t\u2060 "])
+def test_what_comes_along_with_a_pasted_key_is_taken_off(around: str) -> None:
+    assert settings(password=f"{around}the key{around}").api_key == "the key"
+
+
+@pytest.mark.parametrize("key", ["'", '"', "it's", "'tis", 'a"b', "<key>", "é #&%?/"])
+def test_a_key_may_hold_any_character_that_can_be_seen(key: str) -> None:
+    assert settings(password=key).api_key == key
+
+
+def test_both_spellings_of_a_key_with_blanks_around_are_secrets() -> None:
+    assert secrets_of(Connection(conn_id="any", conn_type="smspartner", password="S3cr3t-key\n")) >= {
+        "S3cr3t-key\n",
+        "S3cr3t-key",
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 import trustme
 
 from airflow_provider_smspartner import __version__
-from airflow_provider_smspartner.account import Account, Credits
+from airflow_provider_smspartner.account import Credits
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
     SMSPartnerConfigurationError,
@@ -30,7 +28,7 @@ from airflow_provider_smspartner.exceptions import (
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.conftest import Ask
-from tests.servers import GOOD_ANSWER, answer_each_request, serving
+from tests.servers import answer_each_request, serving
 from tests.spellings import KEY, told
 
 
@@ -224,7 +222,7 @@ def test_a_longer_retry_after_ends_the_call_and_is_handed_on(
 
 def test_a_wrong_key_names_the_connection_and_its_password(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
     connect(sandbox, "marketing", api_key="wrong-key")
-    with pytest.raises(SMSPartnerAccessError, match=r"'marketing': .*check the connection's password"):
+    with pytest.raises(SMSPartnerAccessError, match=r"'marketing': .*check the connection's API key"):
         ask(SMSPartnerHook("marketing"))
 
 

@@ -63,7 +63,7 @@ def test_a_wrong_key_fails_the_first_poke_without_task_retries(
     outcome = run_task(CreditsSensor, min_credits=1, smspartner_conn_id="marketing", **mode, retries=3, **QUICK)
     assert (outcome.state, outcome.tries, sandbox.requests) == ("failed", 1, 1)
     assert "SMS Partner connection 'marketing'" in outcome.log
-    assert "check the connection's password" in outcome.log
+    assert "check the connection's API key" in outcome.log
 
 
 @MODES
