@@ -6,15 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from threading import Thread
+from contextlib import ExitStack
+from threading import Event
 
 import psutil
 import pytest
 
+from airflow_provider_smspartner.api.deadline import _Watch
 from airflow_provider_smspartner.exceptions import SMSPartnerUnavailableError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.conftest import Ask
+from tests.servers import GOOD_ANSWER, serving
 
 DRIPS = {
     "headers": b"HTTP/1.1 200 OK\r\nX-Long: x",
@@ -25,45 +28,93 @@ DRIPS = {
 """What a server says at once, before it drips."""
 
 
+class Drip:
+    """A server of one byte each 50 ms, for 2 s, after what it says at once."""
+
+    def __init__(self, *said: bytes) -> None:
+        self.said = said
+        self.was_heard_out = False
+
+    def __call__(self, client: socket.socket) -> None:
+        for each in self.said:
+            client.recv(4096)
+            client.sendall(each)
+        for _ in range(40):
+            client.sendall(b" ")
+            time.sleep(0.05)
+        self.was_heard_out = True
+
+
 @pytest.fixture
-def drip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Serve one byte each 50 ms, for ever; name the connection to it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def connect_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Make the connection to a server that drips, or through it: ``connect_to(drip, scheme=…, as_proxy_for=…)``."""
+    with ExitStack() as running:
 
-        def serve(begin: bytes) -> None:
-            with suppress(OSError):  # the client has gone, or the test has ended
-                while True:
-                    client, _ = server.accept()
-                    with client, suppress(ConnectionError):
-                        client.recv(4096)
-                        client.sendall(begin)
-                        while True:
-                            client.sendall(b" ")
-                            time.sleep(0.05)
-
-        def drip(begin: bytes, scheme: str) -> str:
-            Thread(target=serve, args=[begin], daemon=True).start()
-            conn = {"conn_type": "smspartner", "password": "key", "extra": {"timeout": 0.5, "max_retries": 0}}
-            conn["host"] = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/v1"
+        def connect_to(drip: Drip, scheme: str = "http", as_proxy_for: str = "") -> str:
+            url = f"{scheme}://127.0.0.1:{running.enter_context(serving(drip))}"
+            extra = {"timeout": 0.5, "max_retries": 0} | ({"proxy": url} if as_proxy_for else {})
+            conn = {"conn_type": "smspartner", "password": "key", "host": as_proxy_for or f"{url}/v1", "extra": extra}
             monkeypatch.setenv("AIRFLOW_CONN_DRIP", json.dumps(conn))
             return "drip"
 
-        yield drip
+        yield connect_to
+
+
+ConnectTo = Callable[..., str]
 
 
 @pytest.mark.parametrize("what", DRIPS)
-@pytest.mark.parametrize("on_a_loop", [False, True], ids=["sync", "async"])
-async def test_a_server_that_drips_is_given_up_when_the_time_is_up(
-    drip: Callable[..., str], what: str, on_a_loop: bool
-) -> None:
-    hook = SMSPartnerHook(drip(DRIPS[what], "https" if "TLS" in what else "http"))
+def test_a_server_that_drips_is_given_up_when_the_time_is_up(ask: Ask, connect_to: ConnectTo, what: str) -> None:
+    drip = Drip(DRIPS[what])
+    hook = SMSPartnerHook(connect_to(drip, scheme="https" if "TLS" in what else "http"))
     with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
-        await hook.aget_account() if on_a_loop else hook.get_account()
-    await hook.aclose()
+        ask(hook)
+    assert not drip.was_heard_out
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.7:1/v1", "https://127.0.0.7:1/v1"])
+def test_a_proxy_that_drips_is_given_up_too(ask: Ask, connect_to: ConnectTo, host: str) -> None:
+    drip = Drip(DRIPS["headers"])
+    hook = SMSPartnerHook(connect_to(drip, as_proxy_for=host))
+    with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
+        ask(hook)
+    assert not drip.was_heard_out
+
+
+def test_an_answer_that_drips_over_a_kept_connection_is_cut(connect_to: ConnectTo) -> None:
+    drip = Drip(GOOD_ANSWER, DRIPS["the body"])
+    hook = SMSPartnerHook(connect_to(drip))
+    assert hook.get_account().credits.sms == 7
+    with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
+        hook.get_account()
+    assert not drip.was_heard_out
+
+
+def test_a_shorter_limit_holds_while_a_longer_one_runs() -> None:
+    watch, cut = _Watch(), Event()
+    with watch.limit(3600, lambda: None):
+        while not watch._wakes_at:  # it is about to sleep, or does, whoever gets its lock then
+            time.sleep(0.001)
+        with watch.limit(0.01, cut.set):
+            assert cut.wait(10)
+
+
+def test_a_limit_that_is_left_in_time_cuts_nothing() -> None:
+    watch, cut, later = _Watch(), Event(), Event()
+    with watch.limit(0.05, cut.set):
+        pass
+    with watch.limit(0.1, later.set):
+        assert later.wait(10)
+    assert not cut.is_set()
+
+
+def test_a_process_ends_without_waiting_for_the_watch() -> None:
+    program = "from airflow_provider_smspartner.api.deadline import _watch\nwith _watch.limit(3600, print): pass"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_a_look_up_that_takes_all_the_time_leaves_none_for_the_answer(
-    drip: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    connect_to: ConnectTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve = socket.getaddrinfo
 
@@ -72,9 +123,11 @@ def test_a_look_up_that_takes_all_the_time_leaves_none_for_the_answer(
         return resolve(*arguments)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
-    hook = SMSPartnerHook(drip(DRIPS["a body of unknown length"], "http"))
+    drip = Drip(DRIPS["a body of unknown length"])
+    hook = SMSPartnerHook(connect_to(drip))
     with pytest.raises(SMSPartnerUnavailableError, match="no answer came in time"):
         hook.get_account()
+    assert not drip.was_heard_out
 
 
 def test_a_connection_that_was_cut_is_replaced(connect: Callable[..., str], sandbox: SMSPartnerSandbox) -> None:
@@ -112,7 +165,7 @@ from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 SMSPartnerHook().get_account()
 if os.fork() == 0:
     try:
-        SMSPartnerHook("slow").get_account()
+        SMSPartnerHook("drip").get_account()
     except Exception as error:
         print(error, flush=True)
     os._exit(0)
@@ -120,11 +173,13 @@ os.wait()
 """
 
 
-def test_a_process_that_was_forked_keeps_the_time_too(connect: Callable[..., str], sandbox: SMSPartnerSandbox) -> None:
+def test_a_process_that_was_forked_keeps_the_time_too(
+    connect: Callable[..., str], sandbox: SMSPartnerSandbox, connect_to: ConnectTo
+) -> None:
     """As a worker does for each task, and a task may, too."""
     connect(sandbox)
-    with SMSPartnerSandbox(api_key="slow") as slow:
-        slow.fail_next(times=None, delay=30)
-        connect(slow, "slow", timeout=0.3, max_retries=0)
-        done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True, timeout=60)
+    drip = Drip(DRIPS["the body"])
+    connect_to(drip)
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True, timeout=60)
     assert "no answer came in time" in done.stdout
+    assert not drip.was_heard_out

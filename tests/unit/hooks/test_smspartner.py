@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import importlib
 import logging
+import pickle
+import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from threading import Event, get_ident
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
+from uuid import uuid4
 
 import pytest
 import trustme
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
-from airflow_provider_smspartner import __version__
 from airflow_provider_smspartner.account import Credits
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
@@ -27,8 +34,9 @@ from airflow_provider_smspartner.exceptions import (
 )
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.airflow_versions import AIRFLOW
 from tests.conftest import Ask
-from tests.servers import answer_each_request, serving
+from tests.servers import GOOD_ANSWER, answer_each_request, serving
 from tests.spellings import KEY, told
 
 
@@ -78,20 +86,159 @@ async def test_calls_of_one_hook_share_one_connection_on_an_event_loop(
     assert (sandbox.requests, sandbox.connections) == (3, 1)
 
 
-@pytest.mark.parametrize(("kept_for", "old_key"), [((300, 600), 3), ((0, 0), 1)], ids=["soon", "later"])
-async def test_a_connection_that_changes_while_somebody_waits_counts_some_minutes_later(
-    connect: Any, monkeypatch: pytest.MonkeyPatch, kept_for: tuple[float, float], old_key: int
+@pytest.mark.parametrize(("seconds", "asked_with"), [(299, "first-key"), (601, "second-key")])
+async def test_a_connection_that_changes_while_somebody_waits_counts_5_to_10_minutes_later(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, asked_with: str
 ) -> None:
-    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_FOR", kept_for)
+    now = [1000.0]
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.monotonic", lambda: now[0])
     with SMSPartnerSandbox(api_key=["first-key", "second-key"]) as sandbox:
         hook = SMSPartnerHook(connect(sandbox, api_key="first-key"))
         await hook.aget_account()
         connect(sandbox, api_key="second-key")
-        await hook.aget_account()
+        now[0] += seconds
+        before = sandbox.requests_by_key[asked_with]
         await hook.aget_account()
         await hook.aclose()
-        assert sandbox.requests_by_key["first-key"] == old_key
-        assert sandbox.requests == 3
+        assert sandbox.requests_by_key[asked_with] == before + 1
+
+
+def test_hooks_that_began_together_read_their_connections_apart(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    """A triggerer looks connections up one at a time: thousands at the same moment would hold up its other triggers."""
+    connect(sandbox)
+    hooks = [SMSPartnerHook() for _ in range(5)]
+
+    async def ask_all() -> None:
+        for hook in hooks:
+            await hook.aget_account()
+            await hook.aclose()
+
+    asyncio.run(ask_all())
+    assert max(hook._read_again_at for hook in hooks) - min(hook._read_again_at for hook in hooks) > 1
+
+
+@pytest.fixture
+def read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each call on a loop read the connection anew."""
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_FOR", (0, 0))
+
+
+@pytest.mark.usefixtures("read_anew")
+async def test_a_proxy_that_changes_counts(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    hook = SMSPartnerHook(connect(sandbox, max_retries=0))
+    await hook.aget_account()
+    connect(sandbox, proxy="http://127.0.0.1:9", max_retries=0)
+    with pytest.raises(SMSPartnerUnavailableError, match="the connection is refused"):
+        await hook.aget_account()
+    await hook.aclose()
+
+
+@pytest.mark.usefixtures("read_anew")
+async def test_a_client_stays_as_long_as_its_connection_says_the_same(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    hook = SMSPartnerHook(connect(sandbox))
+    for _ in range(3):
+        await hook.aget_account()
+    await hook.aclose()
+    assert sandbox.connections == 1
+
+
+class Clients:
+    """A server that answers well, and tells when a client has closed its connection."""
+
+    def __init__(self) -> None:
+        self.closed = Event()
+        self.port = 0
+
+    def __call__(self, connection: socket.socket) -> None:
+        answer_each_request(connection)
+        self.closed.set()
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    clients = Clients()
+    with serving(clients) as clients.port:
+        yield clients
+
+
+@pytest.mark.usefixtures("read_anew")
+async def test_a_client_that_is_replaced_has_closed_its_connection(
+    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any
+) -> None:
+    hook = SMSPartnerHook(connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1"))
+    await hook.aget_account()
+    connect(sandbox)
+    await hook.aget_account()
+    assert await asyncio.to_thread(clients.closed.wait, 10)
+    await hook.aclose()
+
+
+async def test_a_hook_that_is_closed_has_closed_its_connection_and_can_be_asked_again(
+    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any
+) -> None:
+    hook = SMSPartnerHook(connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1"))
+    await hook.aclose()
+    for _ in range(2):
+        assert (await hook.aget_account()).credits.sms == 7
+        await hook.aclose()
+        assert await asyncio.to_thread(clients.closed.wait, 10)
+        clients.closed.clear()
+
+
+async def test_a_ca_bundle_and_its_certificate_that_are_replaced_count_in_both_ways(
+    sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path
+) -> None:
+    """A kept client cannot know of it: it fails, the connection is read anew, and its bundle is another one by then."""
+    bundle, server = tmp_path / "ca.pem", ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+
+    def rotate() -> None:
+        ca = trustme.CA()
+        ca.cert_pem.write_to_path(str(bundle))
+        ca.issue_cert("127.0.0.1").configure_cert(server)
+
+    def answer_once(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(GOOD_ANSWER.replace(b"200 OK", b"200 OK\r\nConnection: close"))
+
+    rotate()
+    with serving(answer_once, server) as port:
+        hook = SMSPartnerHook(connect(sandbox, host=f"https://127.0.0.1:{port}/v1", verify=str(bundle), max_retries=0))
+        await hook.aget_account()
+        rotate()
+        assert (await hook.aget_account()).credits.sms == 7
+        await hook.aclose()
+        assert SMSPartnerHook().get_account().credits.sms == 7
+
+
+async def test_nothing_that_blocks_runs_on_the_loop(
+    sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a bundle on a network drive, or the hundred certificates of certifi."""
+    ran_in: list[int] = []
+    make = ssl.create_default_context
+
+    def note(*given: Any, **named: Any) -> ssl.SSLContext:
+        ran_in.append(get_ident())
+        return make(*given, **named)
+
+    monkeypatch.setattr("ssl.create_default_context", note)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    hook = SMSPartnerHook(connect(sandbox, verify=str(tmp_path / "ca.pem")))
+    await hook.aget_account()
+    await hook.aclose()
+    assert ran_in
+    assert get_ident() not in ran_in
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda hook: pickle.loads(pickle.dumps(hook))])
+def test_a_copy_of_a_hook_asks_the_same_account(
+    copied: Callable[[SMSPartnerHook], SMSPartnerHook], sandbox: SMSPartnerSandbox, connect: Any
+) -> None:
+    with SMSPartnerSandbox("10") as other:
+        connect(sandbox)
+        hook = SMSPartnerHook(connect(other, "other"))
+        hook.get_account()
+        assert copied(hook).get_account().credits.balance == 10
 
 
 async def test_a_key_that_is_refused_is_looked_up_once_more_before_anybody_fails(connect: Any) -> None:
@@ -150,18 +297,6 @@ def test_a_hook_serves_one_event_loop_after_another(sandbox: SMSPartnerSandbox, 
     assert [reading.credits.sms for reading in readings] == [269082, 269082]
 
 
-def test_a_request_names_this_package_and_brings_nothing_from_netrc(
-    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login someone password else\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    ask(hook)
-    assert sandbox.last_headers["User-Agent"] == f"airflow-provider-smspartner/{__version__}"
-    assert "Authorization" not in sandbox.last_headers
-
-
 @pytest.mark.parametrize(
     "fault", [{"http_status": 500}, {"http_status": 408}, {"drop": True}, {"july_gateway": True}, {"body": "<html>"}]
 )
@@ -185,6 +320,17 @@ def test_tries_end_with_the_connection_s_max_retries(
     assert (sandbox.requests, len(pauses)) == (2, 1)
 
 
+def test_pauses_grow_to_ten_seconds_and_are_spread_by_half_a_second(
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    connect(sandbox, max_retries=7)
+    sandbox.fail_next(times=None, http_status=503)
+    with pytest.raises(SMSPartnerUnavailableError):
+        ask(SMSPartnerHook())
+    assert pauses == [1, 1.5, 2.5, 4.5, 8.5, 10.5, 10.5]
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -202,21 +348,23 @@ def test_what_needs_a_person_is_asked_once(
     assert (sandbox.requests, pauses) == (1, [])
 
 
+@pytest.mark.parametrize("seconds", [7, 30])
 def test_retry_after_is_waited_for(
-    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], seconds: int
 ) -> None:
-    sandbox.fail_next(http_status=429, headers={"Retry-After": "7"})
+    sandbox.fail_next(http_status=429, headers={"Retry-After": str(seconds)})
     ask(hook)
-    assert pauses == [7]
+    assert pauses == [seconds]
 
 
+@pytest.mark.parametrize("seconds", [31, 3600])
 def test_a_longer_retry_after_ends_the_call_and_is_handed_on(
-    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float]
+    ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], seconds: int
 ) -> None:
-    sandbox.fail_next(http_status=429, headers={"Retry-After": "3600"})
+    sandbox.fail_next(http_status=429, headers={"Retry-After": str(seconds)})
     with pytest.raises(SMSPartnerUnavailableError) as failure:
         ask(hook)
-    assert failure.value.retry_after == 3600
+    assert failure.value.retry_after == seconds
     assert (sandbox.requests, pauses) == (1, [])
 
 
@@ -240,13 +388,6 @@ def test_a_redirect_is_not_followed(ask: Ask, sandbox: SMSPartnerSandbox, connec
         with pytest.raises(SMSPartnerResponseError, match="redirect"):
             ask(SMSPartnerHook())
         assert elsewhere.requests == 0
-
-
-def test_a_body_without_end_is_not_read_to_its_end(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
-    connect(sandbox, max_retries=0)
-    sandbox.fail_next(body=b'{"credits": {"creditSms": 1}, "filler": "' + b"x" * 5_000_000 + b'"}')
-    with pytest.raises(SMSPartnerResponseError):
-        ask(SMSPartnerHook())
 
 
 def test_no_answer_in_time_is_unavailable(ask: Ask, sandbox: SMSPartnerSandbox, connect: Any) -> None:
@@ -312,18 +453,6 @@ def test_an_unverified_certificate_counts_where_the_connection_says_so_whatever_
         assert ask(SMSPartnerHook()).credits.sms == 7
 
 
-def test_the_connection_s_proxy_is_used_whatever_the_environment(
-    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "")
-    # To a plain-http proxy the whole URL is sent, and the sandbox answers to its path.
-    connect(sandbox, host="http://127.0.0.7:1/v1", proxy=sandbox.url.removesuffix("/v1"), max_retries=0)
-    with pytest.raises(SMSPartnerError):
-        ask(SMSPartnerHook())
-    assert sandbox.connections == 1
-
-
 def test_a_test_of_the_connection_tells_the_credit_and_no_name(hook: SMSPartnerHook) -> None:
     works, text = hook.test_connection()
     assert works
@@ -352,14 +481,14 @@ def test_a_test_of_the_connection_leaves_out_its_name_which_airflow_makes_up(
 def test_a_foreign_error_in_a_test_of_the_connection_keeps_its_text_from_the_page(
     hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(conn_id: str) -> None:
-        raise RuntimeError(f"{conn_id} {KEY}")
+    def broken(conn: object) -> None:
+        raise RuntimeError(KEY)
 
-    monkeypatch.setattr(hook, "get_connection", broken)
-    works, text = hook.test_connection()
-    assert not works
-    assert "RuntimeError" in text
-    assert KEY not in text
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.read_settings", broken)
+    assert hook.test_connection() == (
+        False,
+        "The test itself failed with RuntimeError: look into the log of the API server",
+    )
 
 
 @pytest.mark.parametrize(
@@ -414,19 +543,104 @@ def test_a_connection_that_airflow_cannot_read_is_not_quoted(
     assert "S3cr3t" not in f"{refusal.value!r} {refusal.value} {refusal.value.__context__} {refusal.value.__cause__}"
 
 
-def test_a_secrets_backend_that_is_away_may_come_back(
-    ask: Ask, hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch
+UNREADABLE = "it cannot be read: write it as a JSON object, or as a URI"
+LOOK_UPS = {
+    "an unknown name": (AirflowNotFoundException(KEY), "there is no such connection"),
+    "a URI of nonsense": (AirflowException(f"Invalid connection string: {KEY}"), UNREADABLE),
+    "JSON that breaks off": (ValueError(KEY), UNREADABLE),
+    "JSON of another shape": (TypeError(KEY), UNREADABLE),
+    "a secret of somebody else": (PermissionError(KEY), "a secrets backend denies it to this task: allow it there"),
+}
+
+
+@pytest.mark.parametrize(("raised", "told_as"), LOOK_UPS.values(), ids=LOOK_UPS)
+def test_a_look_up_that_needs_action_says_which(
+    ask: Ask, hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch, raised: Exception, told_as: str
 ) -> None:
-    def away(conn_id: str) -> None:
-        raise ConnectionError(f"vault is sealed, {conn_id} {KEY}")
-
-    async def aaway(conn_id: str) -> None:
-        away(conn_id)
-
-    monkeypatch.setattr(hook, "get_connection", away)
-    # Before Airflow 3.1 there is only the one above, which is called in a thread then.
-    if hasattr(hook, "aget_connection"):
-        monkeypatch.setattr(hook, "aget_connection", aaway)
-    with pytest.raises(SMSPartnerUnavailableError, match="could not look it up") as failure:
+    look_up_with(hook, monkeypatch, raised)
+    with pytest.raises(SMSPartnerConfigurationError, match=told_as) as failure:
         ask(hook)
     assert failure.value.__context__ is None
+    assert told(KEY, str(failure.value)) == []
+
+
+@pytest.mark.parametrize("raised", [ConnectionError(f"vault is sealed, {KEY}"), TimeoutError(KEY), RuntimeError(KEY)])
+def test_a_secrets_backend_that_is_away_may_come_back(
+    ask: Ask, hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    look_up_with(hook, monkeypatch, raised)
+    with pytest.raises(SMSPartnerUnavailableError, match=f"could not look it up .{type(raised).__name__}") as failure:
+        ask(hook)
+    assert failure.value.__context__ is None
+    assert told(KEY, str(failure.value)) == []
+
+
+def look_up_with(hook: SMSPartnerHook, monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+    """Have Airflow's look-up of the hook's connection raise that."""
+
+    def look_up(conn_id: str) -> None:
+        raise raised
+
+    async def alook_up(conn_id: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(hook, "get_connection", look_up)
+    # Before Airflow 3.1 there is only the one above, which is called in a thread then.
+    if hasattr(hook, "aget_connection"):
+        monkeypatch.setattr(hook, "aget_connection", alook_up)
+
+
+@pytest.fixture
+def masked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect what Airflow is told to mask."""
+    masked: list[str] = []
+
+    async def amask_secret(secret: object, name: str | None = None) -> None:
+        masked.extend([secret] if isinstance(secret, str) else [])  # Airflow itself has it mask an extra
+
+    monkeypatch.setattr("airflow_provider_smspartner.api.secrecy.mask_secret", masked.append)
+    if AIRFLOW >= (3, 3):
+        monkeypatch.setattr("airflow.sdk.log.amask_secret", amask_secret, raising=False)
+    return masked
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {},
+        {"timeout": "soon"},
+        {"proxy": "http://svc:Secret-Pass#1@127.0.0.1:18999"},
+        {"proxy": "http://svc:Secret-Pass%231@127.0.0.1:9"},
+    ],
+)
+def test_airflow_is_told_to_mask_every_spelling_of_every_secret_whatever_else_is_wrong(
+    ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, masked: list[str], extras: dict[str, Any]
+) -> None:
+    connect(sandbox, max_retries=0, **extras)
+    with suppress(SMSPartnerError):
+        ask(SMSPartnerHook())
+    secrets = [KEY, *(["Secret-Pass#1", "svc:Secret-Pass#1"] if "proxy" in extras else [])]
+    assert set(masked) >= {spell(each) for each in secrets for spell in (str, quote_plus, partial(quote, safe=""))}
+
+
+@pytest.mark.usefixtures("read_anew")
+async def test_airflow_s_supervisor_is_told_of_a_secret_once_as_long_as_it_stays(
+    sandbox: SMSPartnerSandbox, connect: Any, masked: list[str]
+) -> None:
+    hook = SMSPartnerHook(connect(sandbox))
+    for _ in range(3):
+        await hook.aget_account()
+    assert masked.count(quote(KEY, safe="")) == 1
+    connect(sandbox, api_key="another-key", max_retries=0)
+    with pytest.raises(SMSPartnerAccessError):
+        await hook.aget_account()
+    await hook.aclose()
+    assert "another-key" in masked
+
+
+def test_a_foreign_log_line_with_the_key_is_masked(ask: Ask, connect: Any) -> None:
+    log = importlib.import_module("airflow.sdk.log" if AIRFLOW >= (3, 0) else "airflow.utils.log.secrets_masker")
+    key = f"K+/ {uuid4()}"  # of which no other test has told
+    with SMSPartnerSandbox(api_key=key) as sandbox:
+        ask(SMSPartnerHook(connect(sandbox)))
+    assert log.redact(f"{key}, {quote(key, safe='')}, {quote_plus(key)}") == "***, ***, ***"
