@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from decimal import Context, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 from enum import StrEnum
+from numbers import Integral, Real
+from operator import index
+from typing import NoReturn
+
+from airflow_provider_smspartner.arguments import one_of, rendered_boolean, told
+from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerConfigurationError
 
 LARGEST_MINIMUM = Decimal(10) ** 18
 """No account holds more, and a number with millions of digits would stall whoever compares it."""
@@ -28,8 +34,19 @@ class CreditType(StrEnum):
     BALANCE = "balance"
 
 
+class _NotForXCom:
+    """What Airflow cannot read back: it loads no class of ours, and would store the user's name in clear."""
+
+    def serialize(self) -> NoReturn:
+        """Refuse, where Airflow writes what a task returns."""
+        raise SMSPartnerConfigurationError(
+            f"{type(self).__name__} is not for XCom, which would hold the user's name and give no task the figures: "
+            "return account.reading()"
+        )
+
+
 @dataclass(frozen=True)
-class User:
+class User(_NotForXCom):
     """Who the account belongs to: personal data, which no log, XCom or row holds unless asked for."""
 
     username: str | None
@@ -38,7 +55,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class Credits:
+class Credits(_NotForXCom):
     """
     The credit an account has left. None means unknown, never 0.
 
@@ -59,13 +76,13 @@ class Credits:
 
     def __post_init__(self) -> None:
         if all(self.of(credit_type) is None for credit_type in CreditType):
-            raise ValueError("credits need at least one count or the balance")
+            raise SMSPartnerArgumentError("credits need at least one count or the balance")
 
     def __str__(self) -> str:
         """Tell every figure in a log or on a page, the unknown ones as such."""
         counts = {"sms": self.sms, "sms_low_cost": self.sms_low_cost, "hlr": self.hlr, "to_send": self.to_send}
-        told = ", ".join(f"{_told(count)} {name}" for name, count in counts.items())
-        return f"{told}, balance {_told(self.balance)} {self.currency or ''}".rstrip()
+        figures = ", ".join(f"{_told(count)} {name}" for name, count in counts.items())
+        return f"{figures}, balance {_told(self.balance)} {self.currency or ''}".rstrip()
 
     def of(self, credit_type: CreditType) -> int | Decimal | None:
         """Return the credit of that type, or None where the account does not report it."""
@@ -74,7 +91,7 @@ class Credits:
 
 
 @dataclass(frozen=True)
-class Account:
+class Account(_NotForXCom):
     """
     One reading of an account.
 
@@ -100,11 +117,11 @@ class CreditRequirement:
     """
     The credit that a campaign needs: the one predicate that every way of waiting asks.
 
-    :param min_credits: the least that must be there: a whole number of SMS or look-ups, or an amount in the account's
-        currency; an int, a Decimal, or a string of one
+    :param min_credits: the least that must be there: SMS or look-ups, rounded up to a whole number, or an exact amount
+        in the account's currency; an int, a Decimal, a float or a string of one
     :param credit_type: what it is counted in
     :param subtract_pending: subtract the SMS pending departure (``toSend``); for SMS counts only
-    :raises ValueError: the requirement makes no sense; the text says what to write instead
+    :raises SMSPartnerArgumentError: the requirement makes no sense; the text says what to write instead
     """
 
     min_credits: int | Decimal
@@ -112,12 +129,14 @@ class CreditRequirement:
     subtract_pending: bool = False
 
     def __post_init__(self) -> None:
-        credit_type = _credit_type(self.credit_type)
-        if self.subtract_pending and credit_type not in (CreditType.SMS, CreditType.SMS_LOW_COST):
-            raise ValueError(
+        credit_type = CreditType(one_of("credit_type", self.credit_type, CreditType))
+        subtract_pending = rendered_boolean("subtract_pending", self.subtract_pending)
+        if subtract_pending and credit_type not in (CreditType.SMS, CreditType.SMS_LOW_COST):
+            raise SMSPartnerArgumentError(
                 f"subtract_pending counts SMS, and credit_type is {credit_type.value!r}: use 'sms' or 'sms_low_cost'"
             )
         object.__setattr__(self, "credit_type", credit_type)
+        object.__setattr__(self, "subtract_pending", subtract_pending)
         object.__setattr__(self, "min_credits", exact_credits("min_credits", self.min_credits, credit_type))
 
     def available(self, credits: Credits) -> int | Decimal | None:
@@ -148,39 +167,41 @@ def _told(figure: int | Decimal | None) -> str:
     return "unknown" if figure is None else format(figure, "f" if isinstance(figure, Decimal) else "d")
 
 
-def _credit_type(value: str) -> CreditType:
-    try:
-        return CreditType(value)
-    except ValueError:
-        known = ", ".join(repr(known.value) for known in CreditType)
-        raise ValueError(f"credit_type is {value!r}: use one of {known}") from None
-
-
 def exact_credits(name: str, value: object, credit_type: CreditType) -> int | Decimal:
     """
-    Return what somebody wrote as a number of credits: a whole number of counts, or an exact amount.
+    Return a number of credits: a whole number of counts, or an exact amount.
+
+    A threshold between two counts is the upper one: at least 263.1 SMS are 264.
 
     :param name: what to call it in an error
-    :raises ValueError: it is neither; the text says what to write instead
+    :param value: as somebody wrote it, or as a template, XCom or a data frame delivers it
+    :raises SMSPartnerArgumentError: it is neither; the text says what to write instead
     """
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise ValueError(
-            f"{name} is {value!r}, of type {type(value).__name__}: use an int, a Decimal or a string of one"
+    number = _decimal(name, value)
+    if not number.is_finite() or not 0 <= number <= LARGEST_MINIMUM:
+        raise SMSPartnerArgumentError(f"{name} is {told(value)}: use a number from 0 to 10^18")
+    if credit_type is not CreditType.BALANCE:
+        return int(number.to_integral_value(ROUND_CEILING))
+    amount = number.quantize(SMALLEST_STEP, context=Context(prec=25))
+    if amount != number:
+        raise SMSPartnerArgumentError(f"{name} is {told(value)}: round it to at most 6 digits behind the decimal point")
+    # As it was written, but without an exponent: spelled out, 0E-9999999 is long. And without the sign of -0.0.
+    return (amount if "E" in str(number) else number).copy_abs()
+
+
+def _decimal(name: str, value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal | str):
+        raise SMSPartnerArgumentError(
+            f"{name} is of type {type(value).__name__}: use an int, a Decimal, a float or a string of one; "
+            "where a template made it, look at what it rendered"
         )
+    if isinstance(value, Integral):
+        return Decimal(index(value))
     try:
-        number = Decimal(value.strip() if isinstance(value, str) else value)
+        # A float counts as the shortest decimal that it prints as: what somebody wrote, not its binary neighbour.
+        return Decimal(str(value).strip())
     except InvalidOperation:
-        raise ValueError(
-            f"{name} is {value!r}, which is not a number; where a template made it, look at what it rendered"
-        ) from None
-    if not number.is_finite() or not 0 <= number < LARGEST_MINIMUM:
-        raise ValueError(f"{name} is {value!r}: use a number from 0 to below 10^18")
-    if credit_type is CreditType.BALANCE:
-        amount = number.quantize(SMALLEST_STEP, context=Context(prec=25))
-        if amount != number:
-            raise ValueError(f"{name} is {value!r}: use at most 6 digits behind the decimal point")
-        # As it was written, but without an exponent: spelled out, 0E-9999999 is long.
-        return amount if "E" in str(number) else number
-    if number != int(number):
-        raise ValueError(f"{name} is {value!r}, and {credit_type.value!r} counts whole ones: use a whole number")
-    return int(number)
+        pass
+    raise SMSPartnerArgumentError(
+        f"{name} is {told(value)}, which is not a number; where a template made it, look at what it rendered"
+    )

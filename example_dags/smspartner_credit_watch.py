@@ -19,7 +19,8 @@ low_credit = Asset(
     watchers=[
         AssetWatcher(
             name="below_50",
-            # One alert under 50 EUR, and no other before the balance has been at 75 or more again.
+            # One alert under 50 EUR, and no other before the balance has been at 75 or more again. And one where a
+            # permanent error keeps the watcher from reading: silence must not pass for credit.
             trigger=CreditsTrigger(min_credits=50, credit_type="balance", direction="below", rearm_margin=25),
         )
     ],
@@ -38,12 +39,22 @@ credit_arrived = Asset(
 
 
 @task
-def tell(triggering_asset_events: Any = None) -> None:
+def tell(triggering_asset_events: Any = None) -> list[str]:
     """Log what the watchers saw; a real DAG would write to whoever pays the bill."""
-    for events in triggering_asset_events.values():
-        for event in events:
-            seen = event.extra["payload"]
-            log.info("%s is %s at %s", seen["smspartner_conn_id"], seen["direction"], seen["reading"]["balance"])
+    seen = [event.extra["payload"] for events in triggering_asset_events.values() for event in events]
+    told = [sentence(payload) for payload in seen]
+    for line in told:
+        log.info("%s", line)
+    return told
+
+
+def sentence(seen: dict[str, Any]) -> str:
+    """Tell one event of a watcher."""
+    if seen["status"] == "unreadable":
+        return f"Nobody watches {seen['smspartner_conn_id']}: {seen['error']['message']}"
+    if seen["status"] == "readable":
+        return f"{seen['smspartner_conn_id']} is watched again, at {seen['reading']['balance']}"
+    return f"{seen['smspartner_conn_id']} is {seen['direction']} {seen['min_credits']}, at {seen['reading']['balance']}"
 
 
 with DAG("smspartner_low_credit_alert", schedule=[low_credit], start_date=datetime(2026, 1, 1), tags=["smspartner"]):

@@ -24,7 +24,7 @@ with DAG(
         deferrable=True,
         poke_interval=timedelta(minutes=1),
         timeout=timedelta(days=2),
-        soft_fail=True,  # two days later nobody wants the message any more: skip
+        skip_on_timeout=True,  # two days later nobody wants the message any more; a wrong key still fails
     )
     # [END deferrable_gate]
 

@@ -37,6 +37,15 @@ def open_dag_bag(folder: Path | None = None) -> DagBag:
     return DagBag(folder, collect_dags=folder is not None, bundle_name="dags-folder")
 
 
+def serialize_for_xcom(value: object) -> Any:
+    """Return what Airflow would store of a value that a task returns."""
+    if AIRFLOW < (3, 0):
+        from airflow.models.xcom import BaseXCom
+    else:
+        from airflow.sdk.bases.xcom import BaseXCom
+    return BaseXCom.serialize_value(value)
+
+
 def run_to_its_end(dag: DAG, at: datetime | None = None) -> DagRun:
     """Put a DAG into Airflow's database, as a DAG processor does, and run it in this process, now or for a moment."""
     bag = open_dag_bag()

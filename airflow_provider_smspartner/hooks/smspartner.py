@@ -15,6 +15,7 @@ from airflow_provider_smspartner.api.protocol import AccountRequest, build_accou
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
 from airflow_provider_smspartner.api.transport import aget, get, make_async_client, make_session
+from airflow_provider_smspartner.arguments import required_text
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
     SMSPartnerError,
@@ -46,6 +47,7 @@ class SMSPartnerHook(BaseHook):
     One hook keeps one HTTP connection open across its calls.
 
     :param smspartner_conn_id: the Airflow connection whose password is the account's API key
+    :raises SMSPartnerArgumentError: it is no text that names one
     """
 
     conn_name_attr = "smspartner_conn_id"
@@ -55,7 +57,7 @@ class SMSPartnerHook(BaseHook):
 
     def __init__(self, smspartner_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.smspartner_conn_id = smspartner_conn_id
+        self.smspartner_conn_id = required_text("smspartner_conn_id", smspartner_conn_id)
         self._client: ClientSession | None = None
         self._client_settings: ConnectionSettings | None = None
         self._client_loop: asyncio.AbstractEventLoop | None = None

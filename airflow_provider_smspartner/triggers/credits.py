@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import aclosing
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Literal
-from uuid import NAMESPACE_OID, uuid5
+from typing import Any, Literal, Never
 
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_smspartner.account import Account, CreditRequirement, Credits, CreditType, exact_credits
-from airflow_provider_smspartner.exceptions import SMSPartnerError
-from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-
-Reading = Account | SMSPartnerError
-"""What a poll yields. Errors travel as values: raised in a shared stream, one would fail every gate on it."""
+from airflow_provider_smspartner.arguments import boolean, one_of, required_text, seconds
+from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerError
+from airflow_provider_smspartner.triggers.memory import Latch
+from airflow_provider_smspartner.triggers.readings import Reading, poll, stream_key
 
 Direction = Literal["at_least", "below"]
 
-SHORTEST_INTERVAL = 1.0
-"""Seconds between two polls, whatever a DAG author writes: a shared account is not to be hammered."""
-
-STORED_BY_THEN = 5.0
-"""Seconds after which Airflow surely has an event in its database; it stores them about once a second."""
-
 TOLD_AGAIN_AFTER = 900.0
 """Seconds after which a trigger logs again what it has logged last, so that a reader sees that it still polls."""
-
-LONGEST_PAUSE = 900.0
-"""Seconds that a server's ``Retry-After`` can hold up the next poll."""
 
 
 class CreditsTrigger(BaseEventTrigger):
@@ -43,8 +31,8 @@ class CreditsTrigger(BaseEventTrigger):
 
     Triggers on the same connection and interval share one poll (Airflow 3.3 and newer), however many wait.
 
-    A gate (``once=True``) fires one event and ends: the reading that meets the requirement, or the error that needs a
-    person. A watcher, as in an ``AssetWatcher``, fires each time that the credit crosses ``min_credits``, and stays.
+    A gate (``once=True``) fires one event and ends: the reading that meets the requirement, or the permanent error. A
+    watcher, as in an ``AssetWatcher``, fires each time that the credit crosses ``min_credits``, and stays.
     Its first reading counts as a crossing where it is on the far side already, unless Airflow's asset state store (3.3
     and newer) remembers that it has fired for that: after a restart, an event too many is better than one too few.
 
@@ -52,39 +40,53 @@ class CreditsTrigger(BaseEventTrigger):
     :param credit_type: as in ``CreditRequirement``
     :param subtract_pending: as in ``CreditRequirement``
     :param smspartner_conn_id: the Airflow connection; the key is looked up there, and travels nowhere
-    :param poke_interval: seconds from one poll to the next, one at least
+    :param poke_interval: seconds or a timedelta from one poll to the next; less than a second counts as one
     :param direction: fire when there is ``"at_least"`` that much (credit came in), or less, ``"below"`` (it runs out);
         a gate waits for ``"at_least"``
-    :param rearm_margin: how far the credit must go back over the threshold before a watcher can fire again, in the
-        unit of ``min_credits``: with 50 and 25, ``"below"`` fires under 50, and again only after 75 or more
+    :param rearm_margin: hysteresis: how far the credit must go back over the threshold before a watcher can fire again,
+        in the unit of ``min_credits``. With 50 and 25, ``"below"`` fires under 50, and again only after 75 or more
     :param once: wait as a gate does
-    :raises ValueError: the arguments make no sense together; the text says what to write instead
+    :param report_unreadable: fire too, once, when a permanent error keeps a watcher from reading the account (status
+        ``"unreadable"``), and once when it reads again (``"readable"``). Default: with ``"below"``, where silence would
+        pass for credit; a DAG that starts on credit coming in is not to start on an error
+    :raises SMSPartnerArgumentError: the arguments make no sense together; the text says what to write instead
     """
 
     def __init__(
         self,
         *,
-        min_credits: int | Decimal | str,
+        min_credits: int | Decimal | float | str,
         credit_type: CreditType | str = CreditType.SMS,
         subtract_pending: bool = False,
         smspartner_conn_id: str = "smspartner_default",
-        poke_interval: float = 60.0,
+        poke_interval: timedelta | float = 60.0,
         direction: Direction = "at_least",
-        rearm_margin: int | Decimal | str = 0,
+        rearm_margin: int | Decimal | float | str = 0,
         once: bool = False,
+        report_unreadable: bool | None = None,
+        **unknown: Never,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own
+        _refuse_unknown(unknown)
         asked_for: Any = (min_credits, credit_type, subtract_pending)
         self.requirement = CreditRequirement(*asked_for)
-        self.smspartner_conn_id = smspartner_conn_id
-        self.poke_interval = float(poke_interval)
-        self.direction = direction
+        self.smspartner_conn_id = required_text("smspartner_conn_id", smspartner_conn_id)
+        self.poke_interval = seconds("poke_interval", poke_interval)
+        self.direction = one_of("direction", direction, ("at_least", "below"))
         self.rearm_margin = exact_credits("rearm_margin", rearm_margin, self.requirement.credit_type)
-        self.once = once
-        self._rearmed = _rearmed(self.requirement, direction, self.rearm_margin)
-        self._has_fired: bool | None = None
-        self._remembered: bool | None = None
-        self._fired_at = 0.0
+        self.once = boolean("once", once)
+        is_alert = self.direction == "below"
+        self.report_unreadable = boolean(
+            "report_unreadable", is_alert if report_unreadable is None else report_unreadable
+        )
+        self._rearmed = _rearmed(self.requirement, self.direction, self.rearm_margin)
+        if once and (is_alert or self.rearm_margin or self.report_unreadable):
+            raise SMSPartnerArgumentError(
+                "once ends with the first event that there is enough: leave direction, rearm_margin and "
+                "report_unreadable to a watcher"
+            )
+        self._crossed = Latch(self, self._threshold())
+        self._unreadable = Latch(self, f"unreadable {self._threshold()}")
         self._told: str | None = None
         self._tell_again_at = 0.0
 
@@ -99,27 +101,18 @@ class CreditsTrigger(BaseEventTrigger):
             "direction": self.direction,
             "rearm_margin": _json_simple(self.rearm_margin),
             "once": self.once,
+            "report_unreadable": self.report_unreadable,
         }
         return f"{CreditsTrigger.__module__}.{CreditsTrigger.__qualname__}", arguments
 
     def shared_stream_key(self) -> Hashable:
         """Return what the triggers that share one poll have in common."""
-        return ("smspartner-credits", self.smspartner_conn_id, self.poke_interval)
+        return stream_key(self.smspartner_conn_id, self.poke_interval)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Reading, None]:
+    def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Reading, None]:
         """Poll the account as long as anybody listens, and yield each reading; errors too are values here."""
-        hook = SMSPartnerHook(kwargs["smspartner_conn_id"])
-        interval = max(float(kwargs["poke_interval"]), SHORTEST_INTERVAL)
-        failures = 0
-        try:
-            while True:
-                reading = await _read(hook)
-                yield reading
-                failures = failures + 1 if isinstance(reading, SMSPartnerError) else 0
-                await asyncio.sleep(_pause(reading, failures, interval))
-        finally:
-            await hook.aclose()
+        return poll(kwargs["smspartner_conn_id"], kwargs["poke_interval"])
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Reading]) -> AsyncIterator[TriggerEvent]:
         """Yield this trigger's own events from the readings that it shares with others."""
@@ -127,13 +120,12 @@ class CreditsTrigger(BaseEventTrigger):
         async for reading in shared_stream:
             failures = failures + 1 if isinstance(reading, SMSPartnerError) else 0
             self._log_reading(reading, failures)
-            if self.once:
-                if event := self._verdict(reading):
-                    yield _event(event)
-                    return
-            elif isinstance(reading, Account) and await self._crosses(reading.credits):
-                yield _event(self._crossing(reading))
-                self._has_fired, self._fired_at = True, time.monotonic()
+            if not self.once:
+                async for news in self._news(reading):
+                    yield _event(news)
+            elif verdict := self._verdict(reading):
+                yield _event(verdict)
+                return
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same with a poll of its own: before Airflow 3.3, and where a DAG is tested."""
@@ -150,9 +142,9 @@ class CreditsTrigger(BaseEventTrigger):
         if isinstance(reading, Account):
             self.log.info("SMS Partner connection %r: %s", self.smspartner_conn_id, told)
         elif reading.retryable:
-            self.log.warning("No reading, %d in a row, not yet: %s", failures, reading)
+            self.log.warning("Transient error, %d in a row, the wait goes on: %s", failures, reading)
         else:
-            self.log.error("No reading, and a person is needed: %s", reading)
+            self.log.error("Permanent error, needs action: %s", reading)
 
     def _verdict(self, reading: Reading) -> dict[str, Any] | None:
         """Return the event that ends a gate's wait, or None as long as it goes on."""
@@ -160,65 +152,62 @@ class CreditsTrigger(BaseEventTrigger):
             return None if reading.retryable else {"status": "error", "error": reading.as_event()}
         return {"status": "met", "reading": reading.reading()} if self.requirement.is_met_by(reading.credits) else None
 
-    def _crossing(self, account: Account) -> dict[str, Any]:
+    async def _news(self, reading: Reading) -> AsyncIterator[dict[str, Any]]:
+        """Yield what a watcher has to tell of a reading, each thing once."""
+        is_unreadable = self.report_unreadable and await self._unreadable.is_on()
+        if isinstance(reading, SMSPartnerError):
+            if self.report_unreadable and not reading.retryable and not is_unreadable:
+                yield self._payload("unreadable", reading=None, error=reading.as_event())
+                self._unreadable.fired(is_on=True)
+            return
+        if is_unreadable:
+            yield self._payload("readable", reading=reading.reading())
+            self._unreadable.fired(is_on=False)
+        if await self._crosses(reading.credits):
+            yield self._payload("crossed", reading=reading.reading())
+            self._crossed.fired(is_on=True)
+
+    def _payload(self, status: str, **seen: Any) -> dict[str, Any]:
         told = ("smspartner_conn_id", "direction", "min_credits", "credit_type")
         arguments = self.serialize()[1]
-        return {"status": "crossed", "reading": account.reading()} | {name: arguments[name] for name in told}
+        return {"status": status} | seen | {name: arguments[name] for name in told}
 
     async def _crosses(self, credits: Credits) -> bool:
         """Return whether the credit is on the far side of the threshold, and a watcher has not fired for that yet."""
         available = self.requirement.available(credits)
         if available is None:
             return False
-        if self._has_fired is None:
-            self._has_fired = self._remembered = await self._recall()
-        if self._has_fired and self._is_back(available):
-            self._has_fired = False
-        is_stored = not self._has_fired or time.monotonic() - self._fired_at >= STORED_BY_THEN
-        # Not before: a triggerer that dies in between is to fire again, rather than never.
-        if self._has_fired is not self._remembered and is_stored:
-            await self._remember(self._has_fired)
+        if await self._crossed.is_on() and self._is_back(available):
+            self._crossed.arm()
         is_across = self.requirement.is_met_by(credits) is (self.direction == "at_least")
-        return is_across and not self._has_fired
+        return not await self._crossed.is_on() and is_across
 
     def _is_back(self, available: int | Decimal) -> bool:
         return available < self._rearmed if self.direction == "at_least" else available >= self._rearmed
 
-    async def _recall(self) -> bool:
-        """Return whether this watcher fired before the triggerer was (re)started, as far as Airflow knows."""
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
-            return False
-        try:
-            return bool(await store.aget(self._memory_key(), False))
-        except Exception as exc:  # noqa: BLE001  # a watcher without memory fires once too often; a dead one never
-            self.log.warning("What was fired for last could not be looked up (%s)", type(exc).__name__)
-            return False
-
-    async def _remember(self, has_fired: bool) -> None:
-        self._remembered = has_fired
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
-            return
-        try:
-            await store.aset(self._memory_key(), has_fired)
-        except Exception as exc:  # noqa: BLE001  # as above
-            self.log.warning("What was fired for last could not be stored (%s)", type(exc).__name__)
-
-    def _memory_key(self) -> str:
-        """Return one key a threshold: an asset may have several watchers."""
+    def _threshold(self) -> str:
+        """Return what tells this watcher from the others of an asset, whatever the pace that it polls at."""
         arguments = self.serialize()[1] | {"poke_interval": None}
-        return f"smspartner-{uuid5(NAMESPACE_OID, json.dumps(arguments, sort_keys=True))}"
+        del arguments["report_unreadable"]  # 1.0 had none, and what it has stored is to be found
+        return json.dumps(arguments, sort_keys=True)
 
 
-def _rearmed(requirement: CreditRequirement, direction: Direction, margin: int | Decimal) -> int | Decimal:
+def _refuse_unknown(arguments: dict[str, Never]) -> None:
+    if arguments:
+        raise SMSPartnerArgumentError(
+            f"CreditsTrigger knows no argument {', '.join(map(repr, arguments))}: take it out, or install the same "
+            "version of this package in worker and triggerer"
+        )
+
+
+def _rearmed(requirement: CreditRequirement, direction: str, margin: int | Decimal) -> int | Decimal:
     """Return where a watcher that has fired is armed again."""
     if direction == "below":
         return requirement.min_credits + margin
-    if direction != "at_least":
-        raise ValueError(f"direction is {direction!r}: use 'at_least' or 'below'")
     if margin and margin >= requirement.min_credits:
-        raise ValueError(f"rearm_margin is {margin}: with direction 'at_least' it must be below min_credits")
+        raise SMSPartnerArgumentError(
+            f"rearm_margin is {margin}: with direction 'at_least' it must be below min_credits"
+        )
     return requirement.min_credits - margin
 
 
@@ -228,18 +217,3 @@ def _json_simple(number: int | Decimal) -> int | str:
 
 def _event(payload: dict[str, Any]) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow's own
-
-
-async def _read(hook: SMSPartnerHook) -> Reading:
-    try:
-        return await hook.aget_account()
-    except SMSPartnerError as error:
-        return error.with_traceback(None)  # whose frames hold the request, and live as long as the error is passed on
-
-
-def _pause(reading: Reading, failures: int, interval: float) -> float:
-    """Return the seconds to the next poll: after a failure that time may heal sooner than usual, and ever later."""
-    if isinstance(reading, Account) or not reading.retryable:
-        return interval
-    backoff: float = 5.0 * 2 ** min(failures - 1, 10) * random.uniform(0.75, 1.25)  # noqa: S311  # spreads, hides nothing
-    return max(min(backoff, interval), min(reading.retry_after or 0, LONGEST_PAUSE))

@@ -19,7 +19,8 @@ from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
-from airflow_provider_smspartner.triggers.credits import LONGEST_PAUSE, CreditsTrigger
+from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+from airflow_provider_smspartner.triggers.readings import LONGEST_PAUSE
 from tests.faults.faults import Fault, Mode, Verdict
 
 try:
@@ -145,7 +146,7 @@ def _expect_time_out(encounter: Encounter, mode: str) -> None:
     """Hold a gate to its timeout: one that is over after the first reading."""
     encounter.clock.skip(encounter.expect_reading())
     with pytest.raises(AirflowSensorTimeout):
-        _gate(mode=mode, timeout=0).execute(TASK)
+        _gate(mode=mode, timeout=timedelta(microseconds=1)).execute(TASK)
 
 
 def _attempt(encounter: Encounter, run: Callable[[], Any]) -> str:

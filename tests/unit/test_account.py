@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_smspartner.account import Account, CreditRequirement, Credits, CreditType, User
+from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerConfigurationError
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.airflow_versions import serialize_for_xcom
 
 CREDITS = Credits(
     sms=269082, sms_low_cost=444570, hlr=2045023, to_send=82, balance=Decimal("10225.119"), currency="EUR"
@@ -40,6 +48,12 @@ def test_unknown_credit_is_not_enough_even_for_zero_and_is_said_to_be_unknown(cr
     assert "not 0" in requirement.describe(UNKNOWN)
 
 
+@pytest.mark.parametrize("asked", [True, "True", "true"])
+def test_pending_sms_are_subtracted_when_asked_for_even_by_a_template(asked: Any) -> None:
+    assert not CreditRequirement(269001, "sms", asked).is_met_by(CREDITS)
+    assert CreditRequirement(269001, "sms", "False").is_met_by(CREDITS)
+
+
 def test_pending_sms_are_subtracted_when_asked_for() -> None:
     assert CreditRequirement(269082, "sms").is_met_by(CREDITS)
     assert not CreditRequirement(269001, "sms", subtract_pending=True).is_met_by(CREDITS)
@@ -51,6 +65,13 @@ def test_an_unknown_number_of_pending_sms_leaves_the_available_ones_unknown() ->
     credits = replace(CREDITS, to_send=None)
     assert not requirement.is_met_by(credits)
     assert "does not report 'to_send'" in requirement.describe(credits)
+
+
+def test_pending_sms_subtracted_from_unknown_credit_leave_it_unknown() -> None:
+    requirement = CreditRequirement(0, "sms", subtract_pending=True)
+    credits = replace(UNKNOWN, to_send=3)
+    assert not requirement.is_met_by(credits)
+    assert "does not report 'sms'" in requirement.describe(credits)
 
 
 def test_a_description_says_what_is_there_and_what_is_needed() -> None:
@@ -65,11 +86,53 @@ def test_a_description_says_what_is_there_and_what_is_needed() -> None:
     )
 
 
-@pytest.mark.parametrize("minimum", [5000, "5000", " 5000 ", "5000.00", Decimal("5E3")])
-def test_a_minimum_may_be_an_int_a_decimal_or_a_string_of_one(minimum: int | str | Decimal) -> None:
-    requirement = CreditRequirement(minimum)
+class NumpyLikeInt:
+    """What a data frame's ``sum`` returns: a whole number by its protocol, and no ``int``."""
+
+    def __index__(self) -> int:
+        return 5000
+
+
+class NumpyLikeFloat:
+    """Prints as its shortest decimal, as ``float32`` does, whose conversion to a ``float`` adds digits."""
+
+    def __float__(self) -> float:
+        return 5000.10009765625
+
+    def __str__(self) -> str:
+        return "5000.1"
+
+
+Integral.register(NumpyLikeInt)
+Real.register(NumpyLikeFloat)
+
+
+@pytest.mark.parametrize("minimum", [5000, "5000", " 5000 ", "5000.00", Decimal("5E3"), 5000.0, NumpyLikeInt()])
+@pytest.mark.parametrize("credit_type", ["sms", "balance"])
+def test_a_number_means_the_same_whichever_way_it_comes(minimum: Any, credit_type: str) -> None:
+    requirement = CreditRequirement(minimum, credit_type)
     assert requirement.min_credits == 5000
-    assert isinstance(requirement.min_credits, int)
+    assert isinstance(requirement.min_credits, Decimal if credit_type == "balance" else int)
+
+
+@pytest.mark.parametrize(("minimum", "exact"), [(150.1, "150.1"), (NumpyLikeFloat(), "5000.1"), (-0.0, "0.0")])
+def test_a_float_counts_as_the_decimal_that_it_prints_as(minimum: Any, exact: str) -> None:
+    assert str(CreditRequirement(minimum, "balance").min_credits) == exact
+
+
+@pytest.mark.parametrize("minimum", ["263.1", 263.1, Decimal("263.000000000000000001"), 0.1 * 3 + 263])
+def test_a_threshold_between_two_counts_is_the_upper_one(minimum: Any) -> None:
+    requirement = CreditRequirement(minimum)
+    assert not requirement.is_met_by(replace(CREDITS, sms=263))
+    assert requirement.is_met_by(replace(CREDITS, sms=264))
+    assert requirement.describe(CREDITS).endswith("264 needed: enough")
+
+
+@pytest.mark.parametrize("credit_type", CreditType)
+def test_the_largest_minimum_is_10_to_the_18(credit_type: CreditType) -> None:
+    assert CreditRequirement(10**18, credit_type).min_credits == 10**18
+    with pytest.raises(SMSPartnerArgumentError, match="from 0 to 10"):
+        CreditRequirement(10**18 + 1, credit_type)
 
 
 @pytest.mark.parametrize(
@@ -83,35 +146,39 @@ def test_a_minimum_may_be_an_int_a_decimal_or_a_string_of_one(minimum: int | str
         ("None", "sms", "template"),
         ("", "sms", "not a number"),
         ("12 000", "sms", "not a number"),
-        ("0.5", "sms", "whole number"),
-        (Decimal("1.5"), "hlr", "whole number"),
-        (1.0, "sms", "float"),
-        (0.1, "balance", "Decimal"),
+        (float("nan"), "sms", "from 0"),
+        (float("inf"), "balance", "from 0"),
+        (-0.5, "sms", "from 0"),
+        pytest.param(10**5000, "sms", "from 0", id="5,001 digits"),
+        (0.1 * 3, "balance", "round it"),
+        (Fraction(1, 3), "balance", "not a number"),
         (True, "sms", "bool"),
+        ([5000], "sms", "list"),
+        ({"count": 5000}, "sms", "dict"),
         (None, "sms", "NoneType"),
     ],
 )
 def test_a_minimum_that_makes_no_sense_is_refused_with_what_to_write(
     minimum: object, credit_type: str, told: str
 ) -> None:
-    with pytest.raises(ValueError, match="min_credits is ") as refusal:
+    with pytest.raises(SMSPartnerArgumentError, match="^min_credits is ") as refusal:
         CreditRequirement(minimum, credit_type)
     assert told in str(refusal.value)
 
 
 def test_an_unknown_credit_type_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'sms', 'sms_low_cost', 'hlr', 'balance'"):
+    with pytest.raises(SMSPartnerArgumentError, match="'sms', 'sms_low_cost', 'hlr', 'balance'"):
         CreditRequirement(1, "creditSms")
 
 
 @pytest.mark.parametrize("credit_type", ["hlr", "balance"])
 def test_pending_sms_cannot_be_subtracted_from_what_is_not_counted_in_sms(credit_type: str) -> None:
-    with pytest.raises(ValueError, match="subtract_pending counts SMS"):
+    with pytest.raises(SMSPartnerArgumentError, match="subtract_pending counts SMS"):
         CreditRequirement(1, credit_type, subtract_pending=True)
 
 
 def test_credits_that_say_nothing_are_no_credits() -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(SMSPartnerArgumentError, match="at least one"):
         Credits(sms=None, sms_low_cost=None, hlr=None, to_send=3, balance=None, currency="EUR")
 
 
@@ -137,3 +204,48 @@ def test_a_reading_is_json_simple_exact_and_holds_nobody_s_name() -> None:
         "fetched_at": "2026-07-01T12:00:00+00:00",
     }
     assert "exemple" not in repr(account)
+
+
+@pytest.mark.parametrize("returned", ["an account", "its credits", "its user", "an account in a list"])
+def test_airflow_s_serialisation_refuses_what_no_task_could_read_and_names_what_can_be(returned: str) -> None:
+    account = Account(User("exemple@email.com", "John", "Doe"), CREDITS, datetime(2026, 7, 1, 12, tzinfo=UTC))
+    values: dict[str, Any] = {
+        "an account": account,
+        "its credits": CREDITS,
+        "its user": account.user,
+        "an account in a list": [{"paris": account}],
+    }
+    # No TypeError, which Airflow 2's encoder replaces by a sentence of its own.
+    with pytest.raises(SMSPartnerConfigurationError, match="return account.reading()") as refusal:
+        serialize_for_xcom(values[returned])
+    assert not isinstance(refusal.value, TypeError)
+
+
+def test_a_task_that_returns_an_account_fails_for_good_and_one_that_returns_its_reading_is_read(
+    sandbox: SMSPartnerSandbox, connect: Any, run_dag: Any, task_log: Any
+) -> None:
+    connect(sandbox)
+    with DAG("xcom_of_an_account", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+
+        @task(retries=3)
+        def whole() -> Any:
+            return SMSPartnerHook().get_account()
+
+        @task
+        def reading() -> Any:
+            return SMSPartnerHook().get_account().reading()
+
+        @task
+        def balance(reading: dict[str, Any]) -> str:
+            return f"{reading['balance']} of type {type(reading['balance']).__name__}"
+
+        whole()
+        balance(reading())
+    run = run_dag(dag)
+    ended = {instance.task_id: (str(instance.state), instance.try_number) for instance in run.get_task_instances()}
+    assert ended == {"whole": ("failed", 1), "reading": ("success", 1), "balance": ("success", 1)}
+    assert run.get_task_instance("whole").xcom_pull("whole") is None
+    assert run.get_task_instance("balance").xcom_pull("balance") == "10225.119 of type str"
+    log = task_log()
+    assert "Account is not for XCom" in log
+    assert "sandbox@" not in log

@@ -6,8 +6,9 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +106,31 @@ def test_the_watching_examples_start_on_their_asset_and_read_its_event(
     assert watched.name == asset
     assert [watcher.trigger.requirement.credit_type for watcher in watched.watchers] == ["balance"]
     assert run_dag(dag).state == "success"
+
+
+@needs_airflow(3, 0, for_the_sake_of="asset watchers")
+async def test_the_watching_example_tells_of_low_credit_and_of_a_watcher_that_cannot_read(
+    sandbox: SMSPartnerSandbox, connect: Any, examples: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_smspartner.triggers.readings.SHORTEST_INTERVAL", 0.01)
+    dag = examples.dags["smspartner_low_credit_alert"]
+    (watched,) = dag.timetable.asset_condition.objects
+    (watcher,) = watched.watchers
+    watcher.trigger.poke_interval = 0.01
+    connect(sandbox)
+    sandbox.fail_next(http_status=401)
+    sandbox.spend("10200")
+    payloads = []
+    async with aclosing(watcher.trigger.run()) as events:
+        async for event in events:
+            payloads.append(json.loads(json.dumps(event.payload)))
+            if len(payloads) == 3:
+                break
+    tell = dag.get_task("tell").python_callable
+    unreadable, readable, low = tell({watched: [SimpleNamespace(extra={"payload": payload}) for payload in payloads]})
+    assert unreadable.startswith("Nobody watches smspartner_default: SMS Partner refuses access")
+    assert readable == "smspartner_default is watched again, at 25.119"
+    assert low == "smspartner_default is below 50, at 25.119"
 
 
 def test_the_warehouse_example_fills_a_table_that_others_made_and_creates_none(

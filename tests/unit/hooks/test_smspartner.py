@@ -26,6 +26,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoun
 from airflow_provider_smspartner.account import Credits
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
+    SMSPartnerArgumentError,
     SMSPartnerConfigurationError,
     SMSPartnerError,
     SMSPartnerRejectedError,
@@ -644,3 +645,9 @@ def test_a_foreign_log_line_with_the_key_is_masked(ask: Ask, connect: Any) -> No
     with SMSPartnerSandbox(api_key=key) as sandbox:
         ask(SMSPartnerHook(connect(sandbox)))
     assert log.redact(f"{key}, {quote(key, safe='')}, {quote_plus(key)}") == "***, ***, ***"
+
+
+@pytest.mark.parametrize("conn_id", [None, 12345, "", "None", ["smspartner_default"]], ids=repr)
+def test_a_conn_id_that_names_nothing_is_refused_before_it_is_looked_up(conn_id: Any) -> None:
+    with pytest.raises(SMSPartnerArgumentError, match="^smspartner_conn_id is "):
+        SMSPartnerHook(conn_id)

@@ -6,8 +6,9 @@ import asyncio
 import importlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,32 +17,16 @@ import pytest
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
+    SMSPartnerArgumentError,
     SMSPartnerConfigurationError,
     SMSPartnerRejectedError,
     SMSPartnerUnavailableError,
     from_event,
 )
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.triggers.credits import CreditsTrigger, Reading
-
-POLLS = 4
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses instead of sitting through them, and end the wait where the one after the last poll begins."""
-    pauses: list[float] = []
-    sleep = asyncio.sleep
-
-    async def pause(seconds: float, result: object = None) -> None:
-        if seconds:
-            pauses.append(seconds)
-        if len(pauses) == POLLS:
-            raise TimeoutError("enough polls")
-        await sleep(0)
-
-    monkeypatch.setattr("asyncio.sleep", pause)
-    return pauses
+from airflow_provider_smspartner.triggers.credits import CreditsTrigger
+from airflow_provider_smspartner.triggers.readings import Reading
+from tests.unit.triggers.conftest import POLLS, EnoughPolls
 
 
 async def events_of(trigger: CreditsTrigger) -> list[dict[str, Any]]:
@@ -50,44 +35,9 @@ async def events_of(trigger: CreditsTrigger) -> list[dict[str, Any]]:
     try:
         async for event in trigger.run():
             events += [event.payload]
-    except TimeoutError:
+    except EnoughPolls:
         events.append({"status": "still waiting"})
     return events
-
-
-WAITED_OUT = {"http_status": 500}, {"http_status": 429}, {"drop": True}, {"body": "<html>"}, {"july_gateway": True}
-
-
-@pytest.mark.parametrize("fault", WAITED_OUT, ids=str)
-async def test_what_time_may_heal_is_waited_out_ever_longer_up_to_the_interval(
-    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], fault: dict[str, Any]
-) -> None:
-    connect(sandbox, max_retries=0)
-    sandbox.fail_next(times=None, **fault)
-    assert await events_of(CreditsTrigger(min_credits=1, poke_interval=15, once=True)) == [{"status": "still waiting"}]
-    assert sandbox.requests == POLLS
-    assert 3.75 <= pauses[0] <= 6.25
-    assert 7.5 <= pauses[1] <= 12.5
-    assert pauses[2:] == [15, 15]
-
-
-async def test_no_answer_at_all_is_waited_out_too(
-    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
-) -> None:
-    connect(sandbox, max_retries=0)
-    sandbox.stop()
-    assert await events_of(CreditsTrigger(min_credits=1, once=True)) == [{"status": "still waiting"}]
-    assert len(pauses) == POLLS
-
-
-@pytest.mark.parametrize(("asked", "pause"), [("7", 7), ("100", 100), ("31536000", 900)])
-async def test_retry_after_holds_up_the_next_poll_within_bounds(
-    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], asked: str, pause: float
-) -> None:
-    connect(sandbox, max_retries=0)
-    sandbox.fail_next(times=None, http_status=429, headers={"Retry-After": asked})
-    await events_of(CreditsTrigger(min_credits=1, poke_interval=60, once=True))
-    assert pauses[0] == pause
 
 
 @pytest.mark.parametrize(
@@ -132,9 +82,9 @@ async def test_enough_credit_ends_a_gate_with_the_reading(
     assert (sandbox.requests, pauses) == (1, [])
 
 
-@pytest.mark.parametrize(("interval", "pause"), [(60, 60), (0, 1), (0.2, 1)])
+@pytest.mark.parametrize(("interval", "pause"), [(60, 60), (timedelta(minutes=2), 120), (0.2, 1)])
 async def test_too_little_credit_is_asked_for_again_an_interval_later_never_in_a_hot_loop(
-    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], interval: float, pause: float
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], interval: float | timedelta, pause: float
 ) -> None:
     connect(sandbox)
     waiting = CreditsTrigger(min_credits=10**9, poke_interval=interval, once=True)
@@ -188,13 +138,46 @@ async def test_a_watcher_fires_once_per_crossing_and_is_armed_again_by_the_margi
     assert await fired(CreditsTrigger(min_credits=50, **arguments), readings) == expected
 
 
-async def test_a_watcher_outlives_errors_even_those_that_need_a_person(task_log: Any) -> None:
-    readings = [SMSPartnerAccessError("key refused"), SMSPartnerUnavailableError("away"), account(49)]
+async def told_by(watcher: CreditsTrigger, readings: Iterable[Reading]) -> list[dict[str, Any]]:
+    return [event.payload async for event in watcher.filter_shared_stream(stream(readings))]
+
+
+REFUSED, AWAY = SMSPartnerAccessError("key refused", code=10), SMSPartnerUnavailableError("away")
+
+
+async def test_a_watcher_outlives_errors_and_tells_of_one_that_needs_action_and_of_its_end(task_log: Any) -> None:
     watcher = CreditsTrigger(min_credits=50, direction="below")
-    events = [event.payload async for event in watcher.filter_shared_stream(stream(readings))]
-    assert [event["status"] for event in events] == ["crossed"]
-    assert events[0].items() >= {"direction": "below", "min_credits": 50, "credit_type": "sms"}.items()
-    assert "a person is needed: key refused" in task_log()
+    readings = [AWAY, account(60), REFUSED, AWAY, REFUSED, AWAY, account(60), account(49), account(48), REFUSED]
+    events = await told_by(watcher, readings)
+    assert [event["status"] for event in events] == ["unreadable", "readable", "crossed", "unreadable"]
+    for event in events:
+        assert event.items() >= {"direction": "below", "min_credits": 50, "credit_type": "sms"}.items()
+        assert event["smspartner_conn_id"] == "smspartner_default"
+        assert json.loads(json.dumps(event)) == event
+    assert from_event(events[0]["error"]).code == 10
+    assert events[0]["reading"] is None
+    assert [event["reading"]["sms"] for event in events[1:3]] == [60, 49]
+    assert "Permanent error, needs action: key refused" in task_log()
+
+
+async def test_the_first_reading_after_an_outage_tells_both_that_it_reads_and_that_credit_is_low() -> None:
+    events = await told_by(CreditsTrigger(min_credits=50, direction="below"), [REFUSED, account(49)])
+    assert [event["status"] for event in events] == ["unreadable", "readable", "crossed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "statuses"),
+    [
+        ({"direction": "at_least"}, ["crossed"]),
+        ({"direction": "at_least", "report_unreadable": True}, ["unreadable", "readable", "crossed"]),
+        ({"direction": "below", "report_unreadable": False}, []),
+    ],
+)
+async def test_a_dag_that_starts_on_credit_starts_on_no_error_unless_it_is_asked_to(
+    arguments: dict[str, Any], statuses: list[str]
+) -> None:
+    events = await told_by(CreditsTrigger(min_credits=50, **arguments), [REFUSED, account(60)])
+    assert [event["status"] for event in events] == statuses
 
 
 class Memory:
@@ -203,20 +186,23 @@ class Memory:
     def __init__(self, *, broken: bool = False) -> None:
         self.values: dict[str, Any] = {}
         self.broken = broken
+        self.asked = 0
 
     async def aget(self, key: str, default: Any = None) -> Any:
+        self.asked += 1
         if self.broken:
             raise ValueError("2 concrete inlets and outlets")
         return self.values.get(key, default)
 
     async def aset(self, key: str, value: Any) -> None:
+        self.asked += 1
         if self.broken:
             raise ValueError("2 concrete inlets and outlets")
         self.values[key] = value
 
 
-async def fired_after_restart(memory: Memory | None, readings: list[int]) -> list[int]:
-    watcher = CreditsTrigger(min_credits=50, direction="below")
+async def fired_after_restart(memory: Memory | None, readings: list[int], poke_interval: float = 60) -> list[int]:
+    watcher = CreditsTrigger(min_credits=50, direction="below", poke_interval=poke_interval)
     watcher.asset_state_store = memory
     return await fired(watcher, readings)
 
@@ -224,7 +210,7 @@ async def fired_after_restart(memory: Memory | None, readings: list[int]) -> lis
 @pytest.fixture
 def stored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Airflow store events at once, as far as the watcher knows."""
-    monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.STORED_BY_THEN", 0.0)
+    monkeypatch.setattr("airflow_provider_smspartner.triggers.memory.STORED_BY_THEN", 0.0)
 
 
 @pytest.mark.usefixtures("stored_at_once")
@@ -236,6 +222,30 @@ async def test_with_airflow_s_memory_a_restarted_watcher_does_not_fire_again_for
     assert await fired_after_restart(memory, [46]) == [46]
 
 
+@pytest.mark.usefixtures("stored_at_once")
+async def test_a_watcher_is_remembered_under_another_interval_and_as_version_1_0_has_stored_it() -> None:
+    memory = Memory()
+    assert await fired_after_restart(memory, [49, 48], poke_interval=60) == [49]
+    assert await fired_after_restart(memory, [48, 47], poke_interval=30) == []
+    assert memory.values == {"smspartner-d1deb550-278c-5c05-810a-76699e4b146e": True}
+
+
+@pytest.mark.usefixtures("stored_at_once")
+async def test_with_airflow_s_memory_a_restarted_watcher_tells_once_that_it_cannot_read_and_once_that_it_can() -> None:
+    memory, statuses = Memory(), []
+    for readings in ([REFUSED, REFUSED], [REFUSED], [account(60), account(60)], [account(60)], [REFUSED]):
+        watcher = CreditsTrigger(min_credits=50, direction="below")
+        watcher.asset_state_store = memory
+        statuses.append([event["status"] for event in await told_by(watcher, readings)])
+    assert statuses == [["unreadable"], [], ["readable"], [], ["unreadable"]]
+
+
+async def test_a_memory_that_is_broken_is_asked_once_and_not_at_each_reading() -> None:
+    memory = Memory(broken=True)
+    await fired_after_restart(memory, [60] * 20)
+    assert memory.asked == 2  # for the crossing, and for whether it can read
+
+
 async def test_a_watcher_is_remembered_to_have_fired_only_once_airflow_has_had_time_to_store_the_event() -> None:
     memory = Memory()
     assert await fired_after_restart(memory, [49, 48, 47]) == [49]
@@ -243,6 +253,7 @@ async def test_a_watcher_is_remembered_to_have_fired_only_once_airflow_has_had_t
 
 
 @pytest.mark.parametrize("memory", [None, Memory(broken=True)], ids=["none", "broken"])
+@pytest.mark.usefixtures("stored_at_once")
 async def test_without_airflow_s_memory_a_restarted_watcher_rather_fires_once_too_often(memory: Memory | None) -> None:
     assert await fired_after_restart(memory, [49, 48]) == [49]
     assert await fired_after_restart(memory, [48, 47]) == [48]
@@ -307,17 +318,42 @@ def test_the_arguments_of_version_1_0_keep_loading() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"direction": "above"}, "use 'at_least' or 'below'"),
+        ({"direction": "above"}, "use one of 'at_least', 'below'"),
+        ({"direction": ["below"]}, "use one of 'at_least', 'below'"),
         ({"rearm_margin": 50}, "must be below min_credits"),
         ({"rearm_margin": -1}, "rearm_margin is -1"),
-        ({"rearm_margin": 0.5}, "rearm_margin is 0.5"),
+        ({"rearm_margin": None}, "rearm_margin is of type NoneType"),
         ({"credit_type": "euro"}, "credit_type is 'euro'"),
+        ({"credit_type": {"__type": "enum"}}, "credit_type is {"),
+        ({"min_credits": "{{ params.n }}"}, "min_credits is '{{ params.n }}'"),
+        ({"min_credits": None}, "min_credits is of type NoneType"),
+        ({"min_credits": {"__var": 5}}, "min_credits is of type dict"),
+        ({"min_credits": 10**5000}, "min_credits is <int>"),
+        ({"subtract_pending": "yes"}, "subtract_pending is 'yes'"),
+        ({"smspartner_conn_id": None}, "smspartner_conn_id is of type NoneType"),
+        ({"smspartner_conn_id": ["a"]}, "smspartner_conn_id is of type list"),
+        ({"poke_interval": 0}, "poke_interval is 0"),
+        ({"poke_interval": -5}, "poke_interval is -5"),
+        ({"poke_interval": float("nan")}, "poke_interval is nan"),
+        ({"poke_interval": float("inf")}, "poke_interval is inf"),
+        ({"poke_interval": "60"}, "poke_interval is '60'"),
+        ({"poke_interval": None}, "poke_interval is None"),
+        ({"once": "False"}, "once is 'False'"),
+        ({"once": True, "direction": "below"}, "once ends with the first event"),
+        ({"once": True, "rearm_margin": 5}, "once ends with the first event"),
+        ({"once": True, "report_unreadable": True}, "once ends with the first event"),
+        ({"report_unreadable": "no"}, "report_unreadable is 'no'"),
+        ({"min_credit": 5}, "knows no argument 'min_credit'"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "-",
 )
-def test_arguments_that_make_no_sense_are_refused_with_what_to_write(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=r"use|must be") as refusal:
-        CreditsTrigger(min_credits=50, **arguments)
+def test_arguments_that_make_no_sense_are_refused_as_a_triggerer_survives_it(
+    arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SMSPartnerArgumentError) as refusal:
+        CreditsTrigger(**{"min_credits": 50} | arguments)
     assert told in str(refusal.value)
+    assert isinstance(refusal.value, TypeError)  # all that Airflow catches around a trigger's constructor
 
 
 async def test_neither_log_nor_repr_nor_event_holds_the_key_or_a_name(
@@ -344,3 +380,13 @@ async def test_a_trigger_logs_what_is_new_and_repeats_itself_only_now_and_then(
     monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.TOLD_AGAIN_AFTER", 0)
     assert await events_of(CreditsTrigger(min_credits=10**9, once=True)) == [{"status": "still waiting"}]
     assert task_log().count("269082 sms available") == POLLS * told_once
+
+
+async def test_an_outage_is_logged_once_and_counted(task_log: Any) -> None:
+    outage = [SMSPartnerUnavailableError(cause) for cause in ("no network", "no network", "no answer")]
+    readings = [*outage, account(9), SMSPartnerUnavailableError("no network")]
+    await told_by(CreditsTrigger(min_credits=50, once=True), readings)
+    counts = re.findall(r"Transient error, (\d+) in a row, the wait goes on: (no \w+)", task_log())
+    # Where an old Airflow both prints and logs a line, it stands there twice.
+    assert list(dict.fromkeys(counts)) == [("1", "no network"), ("3", "no answer")]
+    assert len(counts) % 3 == 0

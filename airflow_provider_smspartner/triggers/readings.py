@@ -1,0 +1,63 @@
+"""The readings of an account that triggers share: one poll, however many wait on it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Hashable
+
+from airflow_provider_smspartner.account import Account
+from airflow_provider_smspartner.exceptions import SMSPartnerError
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
+Reading = Account | SMSPartnerError
+"""What a poll yields. Errors travel as values: raised in a shared stream, one would fail every gate on it."""
+
+SHORTEST_INTERVAL = 1.0
+"""Seconds between two polls, whatever a DAG author writes: a shared account is not to be hammered."""
+
+LONGEST_PAUSE = 900.0
+"""Seconds that a server's ``Retry-After`` can hold up the next poll."""
+
+
+def stream_key(smspartner_conn_id: str, poke_interval: float) -> Hashable:
+    """Return what the triggers that share one poll have in common."""
+    return ("smspartner-credits", smspartner_conn_id, poke_interval)
+
+
+async def poll(smspartner_conn_id: str, poke_interval: float) -> AsyncGenerator[Reading, None]:
+    """Poll an account as long as anybody listens, and yield each reading; never raise an error of the poll's."""
+    hook = SMSPartnerHook(smspartner_conn_id)
+    interval = max(poke_interval, SHORTEST_INTERVAL)
+    failures = 0
+    try:
+        while True:
+            reading = await _read(hook)
+            yield reading
+            failures = failures + 1 if isinstance(reading, SMSPartnerError) else 0
+            await asyncio.sleep(pause_after(reading, failures, interval))
+    finally:
+        await hook.aclose()
+
+
+def pause_after(reading: Reading, failures: int, interval: float) -> float:
+    """
+    Return the seconds to the next poll: sooner than usual after a transient error, and ever later if it lasts.
+
+    :param failures: how many readings in a row have failed, this one included
+    """
+    if isinstance(reading, Account) or not reading.retryable:
+        return interval
+    # The exponent has a cap, as a day of failures would make a number that no float holds.
+    backoff: float = 5.0 * 2 ** min(failures - 1, 10) * random.uniform(0.75, 1.25)  # noqa: S311  # spreads, hides nothing
+    return max(min(backoff, interval), min(reading.retry_after or 0, LONGEST_PAUSE))
+
+
+async def _read(hook: SMSPartnerHook) -> Reading:
+    try:
+        return await hook.aget_account()
+    except SMSPartnerError as error:
+        return error.with_traceback(None)  # whose frames hold the request, and live as long as the error is passed on
+    except Exception as exc:  # noqa: BLE001  # a fault of ours must not end the wait of every gate on the account
+        name = type(exc).__name__
+    return SMSPartnerError(f"reading the account failed with {name}; it may pass by itself, else tell us of it")

@@ -1,0 +1,127 @@
+"""The poll that triggers share: how long it pauses, what it makes of an error, what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import psutil
+import pytest
+
+from airflow_provider_smspartner.exceptions import SMSPartnerError, SMSPartnerUnavailableError
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from airflow_provider_smspartner.triggers.readings import Reading, pause_after, poll
+from tests.unit.triggers.conftest import POLLS, EnoughPolls
+
+
+async def readings_of(
+    poke_interval: float = 60, after_each: Callable[[int], object] = lambda number: None
+) -> list[Reading]:
+    """Poll until the pauses have an end; act after each reading, which is counted from 1."""
+    readings: list[Reading] = []
+    try:
+        async for reading in poll("smspartner_default", poke_interval):
+            readings.append(reading)
+            after_each(len(readings))
+    except EnoughPolls:
+        return readings
+    raise AssertionError("the poll has ended by itself")
+
+
+WAITED_OUT = {"http_status": 500}, {"http_status": 429}, {"drop": True}, {"body": "<html>"}, {"july_gateway": True}
+
+
+@pytest.mark.parametrize("fault", WAITED_OUT, ids=str)
+async def test_a_transient_error_is_retried_ever_later_up_to_the_interval(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], fault: dict[str, Any]
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(times=None, **fault)
+    readings = await readings_of(poke_interval=15)
+    assert [isinstance(reading, SMSPartnerError) and reading.retryable for reading in readings] == [True] * POLLS
+    assert sandbox.requests == POLLS
+    assert 3.75 <= pauses[0] <= 6.25
+    assert 7.5 <= pauses[1] <= 12.5
+    assert pauses[2:] == [15, 15]
+
+
+async def test_no_answer_at_all_is_a_transient_error_too(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.stop()
+    assert [isinstance(reading, SMSPartnerUnavailableError) for reading in await readings_of()] == [True] * POLLS
+
+
+@pytest.mark.parametrize(("asked", "pause"), [("7", 7), ("100", 100), ("31536000", 900)])
+async def test_retry_after_holds_up_the_next_poll_within_bounds(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float], asked: str, pause: float
+) -> None:
+    connect(sandbox, max_retries=0)
+    sandbox.fail_next(times=None, http_status=429, headers={"Retry-After": asked})
+    await readings_of(poke_interval=60)
+    assert pauses[0] == pause
+
+
+async def test_a_reading_in_between_ends_a_row_of_failures(
+    sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
+) -> None:
+    connect(sandbox, max_retries=0)
+
+    def fail_again(number: int) -> None:
+        if number >= 2:
+            sandbox.fail_next(http_status=500)
+
+    sandbox.fail_next(http_status=500)
+    readings = await readings_of(after_each=fail_again)
+    assert [isinstance(reading, SMSPartnerError) for reading in readings] == [True, False, True, True]
+    assert pauses[1] == 60
+    assert 3.75 <= pauses[0] <= 6.25
+    assert 3.75 <= pauses[2] <= 6.25
+    assert 7.5 <= pauses[3] <= 12.5
+
+
+@pytest.mark.parametrize("failures", [11, 12, 5_000])
+def test_the_pause_after_thousands_of_failures_is_a_number(failures: int) -> None:
+    assert pause_after(SMSPartnerUnavailableError("away"), failures, 60) == 60
+    assert 3_840 <= pause_after(SMSPartnerUnavailableError("away"), failures, 10**6) <= 6_400
+
+
+@pytest.fixture
+def connected(sandbox: SMSPartnerSandbox) -> Callable[[], int]:
+    """Count the connections that this process holds to the sandbox, as the operating system does."""
+    port = int(sandbox.url.rpartition(":")[2].partition("/")[0])
+
+    def connected() -> int:
+        return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))
+
+    return connected
+
+
+async def test_a_poll_that_ends_has_closed_its_connection(
+    sandbox: SMSPartnerSandbox, connect: Any, connected: Callable[[], int]
+) -> None:
+    connect(sandbox)
+    async with aclosing(poll("smspartner_default", 60)) as readings:
+        await anext(readings)
+        assert connected() == 1
+    assert connected() == 0
+
+
+async def test_a_fault_of_ours_ends_no_wait_and_is_told_by_its_class_alone(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: SMSPartnerHook) -> Awaitable[None]:
+        raise LookupError("https://api.smspartner.fr/v1/me?apiKey=S3cr3t")
+
+    monkeypatch.setattr(SMSPartnerHook, "aget_account", broken)
+    readings = await readings_of()
+    assert len(readings) == POLLS
+    for reading in readings:
+        assert isinstance(reading, SMSPartnerError)
+        assert reading.retryable
+        assert "failed with LookupError" in str(reading)
+        assert "S3cr3t" not in str(reading)
+        assert (reading.__cause__, reading.__context__) == (None, None)
