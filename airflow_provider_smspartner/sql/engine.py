@@ -139,7 +139,7 @@ def _engine_arguments(hook: DbApiHook, conn_type: str) -> dict[str, Any]:
         options = {name: value for name, value in hook.connection_extra.items() if name not in ignored}
     elif conn_type == "mysql" and "ssl" in hook.connection_extra:
         ssl = hook.connection_extra["ssl"]
-        options = {"ssl": json.loads(ssl) if isinstance(ssl, str) else ssl}
+        options = {"ssl": dict(json.loads(ssl) if isinstance(ssl, str) else ssl)}
     return {"engine_kwargs": {"connect_args": options}} if options else {}
 
 

@@ -126,6 +126,49 @@ def test_a_name_longer_than_the_database_keeps_is_refused(engine: Engine) -> Non
         write_snapshots(engine, snapshot_table("é" * 40 + "x" * 40), [SNAPSHOT])
 
 
+def test_a_name_is_as_long_as_its_bytes(place: Place, engine: Engine) -> None:
+    table = snapshot_table("é" * 40)
+    if place.is_postgresql:  # which would cut it, and so mistake it for another
+        with pytest.raises(SMSPartnerConfigurationError, match="longer than the database keeps"):
+            write_snapshots(engine, table, [SNAPSHOT])
+    else:
+        write_snapshots(engine, table, [SNAPSHOT])
+        assert len(stored(engine, table)) == 1
+
+
+def test_any_character_fits_whatever_the_schema_s_own_charset_is(place: Place, engine: Engine) -> None:
+    if not place.is_postgresql:
+        place.execute(f"ALTER SCHEMA {place.name} CHARACTER SET latin1")
+    written = replace(SNAPSHOT, dag_id="été 🎉")
+    write_snapshots(engine, TABLE, [written])
+    assert stored(engine) == [vars(written)]
+
+
+def test_each_database_is_written_in_its_own_words(engine: Engine) -> None:
+    statements: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    (upsert,) = [statement for statement in statements if statement.startswith("INSERT")][-1:]
+    assert ("ON CONFLICT" if engine.dialect.name == "postgresql" else "ON DUPLICATE KEY UPDATE") in upsert
+    assert ("RETURNING" in upsert) == (sa.__version__ >= "2")
+
+
+@pytest.mark.parametrize("place", ["mariadb+pymysql", "mysql+mysqlconnector"], indirect=True)
+def test_mysql_itself_which_has_no_returning_is_read_back(engine: Engine) -> None:
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    engine.dialect.insert_executemany_returning = False
+    statements: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=9)])
+    assert [statement.partition(" ")[0] for statement in statements] == ["INSERT", "SELECT"]
+    assert "RETURNING" not in statements[0]
+    assert [row["credit_sms"] for row in stored(engine)] == [9]
+    execute(engine, f"ALTER TABLE {TABLE.name} DROP PRIMARY KEY")
+    with pytest.raises(SMSPartnerConfigurationError, match="does not keep one row per snapshot_id"):
+        write_snapshots(engine, TABLE, [SNAPSHOT])
+    assert len(stored(engine)) == 1
+
+
 @pytest.fixture
 def guest(place: Place) -> Iterator[tuple[str, Engine]]:
     """A user who may log in, see the schema, and nothing else."""

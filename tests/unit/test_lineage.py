@@ -139,6 +139,14 @@ def test_a_table_has_the_uri_that_airflow_s_providers_give_it(url: str, schema: 
     assert "pw" not in repr(lineage)
 
 
+def test_a_table_of_a_database_without_a_schema_of_its_own_has_a_uri_without_one() -> None:
+    engine: Any = SimpleNamespace(url=make_url("postgresql://db.example/bi"), dialect=postgresql.dialect())
+    for dialect in (engine.dialect, SimpleNamespace()):
+        engine.dialect = dialect
+        lineage = SnapshotLineage.of([], engine, snapshot_table("credits"), "warehouse")
+        assert (lineage.schema, lineage.table_uri) == (None, "postgresql://db.example/bi/credits")
+
+
 # OpenLineage
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 from collections import defaultdict
@@ -291,6 +292,30 @@ def test_failures_that_may_heal_leave_the_task_to_its_retries_and_double_no_row(
     assert sorted(row["smspartner_conn_id"] for row in rows()) == ["one", "three", "two"]
 
 
+def test_one_permanent_error_among_transient_ones_is_final(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, context: dict[str, Any]
+) -> None:
+    with SMSPartnerSandbox() as flaky:
+        conn_ids = [connect(flaky, "one", max_retries=0), connect(sandbox, "two", api_key="wrong-key")]
+        operator = CreditsToSqlOperator(task_id="snapshot", sql_conn_id="warehouse", smspartner_conn_id=conn_ids)
+        for _ in range(2):
+            flaky.fail_next(times=1, http_status=503)
+            with pytest.raises(SMSPartnerConfigurationError, match="2 accounts were not read, 0 were") as caught:
+                operator.execute(context)
+            assert not caught.value.retryable
+            operator.smspartner_conn_id = conn_ids[::-1]
+
+
+@pytest.mark.parametrize("given", [None, datetime(2026, 7, 1, 12, tzinfo=UTC)])
+def test_a_row_has_the_logical_date_of_its_run_where_there_is_one(
+    sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, context: dict[str, Any], given: datetime | None
+) -> None:
+    connect(sandbox)
+    told = CreditsToSqlOperator(task_id="snapshot", sql_conn_id="warehouse").execute(context | {"logical_date": given})
+    assert [row["logical_date"] for row in told] == [given and "2026-07-01T12:00:00+00:00"]
+    assert [row["logical_date"] for row in rows()] == [given and "2026-07-01 12:00:00.000000"]
+
+
 def test_one_account_that_needs_a_person_keeps_the_task_from_its_retries(
     sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
 ) -> None:
@@ -335,7 +360,7 @@ def test_accounts_are_read_side_by_side_up_to_max_concurrency(
     server.shutdown()
     server.server_close()
     assert outcome.state == "success"
-    assert "9 of 9: SMS Partner connection" in outcome.log
+    assert [int(number) for number in re.findall(r"(\d+) of 9: SMS Partner connection", outcome.log)] == [*range(1, 10)]
     assert [row["smspartner_conn_id"] for row in outcome.xcom] == conn_ids
     assert len(rows()) == 9
     assert ThreeAtATime.most == 3

@@ -112,8 +112,18 @@ def test_a_file_is_written_and_no_error_or_log_shows_a_row(
     assert "parameters hidden" in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "duckdb://", "duckdb:///:memory:"])
+def test_a_database_in_memory_is_refused(warehouse: Connection, serve: Callable[[type], None], uri: str) -> None:
+    class FileHook(WarehouseHook):
+        def get_uri(self) -> str:
+            return uri
+
+    serve(FileHook)
+    assert "is in memory" in told_of(warehouse(conn_type=uri.partition(":")[0]))
+
+
 @pytest.mark.parametrize("conn_type", ["sqlite", "duckdb"])
-def test_a_database_in_memory_is_refused(warehouse: Connection, conn_type: str) -> None:
+def test_a_file_without_a_path_is_refused(warehouse: Connection, conn_type: str) -> None:
     assert "is in memory" in told_of(warehouse(conn_type=conn_type))
 
 
@@ -142,6 +152,30 @@ def test_the_tls_of_a_mysql_connection_reaches_the_driver(
     serve(MySqlHook)
     engine = engine_of(conn_type="mysql", host="db", extra={"ssl": ssl})
     assert connect_arguments(engine)["ssl"] == {"ca": "/ca.pem"}
+
+
+@pytest.mark.parametrize("ssl", [True, 1, ["/ca.pem"], "no JSON", '"/ca.pem"'], ids=repr)
+def test_tls_options_of_another_type_are_refused_and_not_dropped(
+    warehouse: Connection, serve: Callable[[type], None], ssl: object
+) -> None:
+    class MySqlHook(WarehouseHook):
+        def get_uri(self) -> str:
+            return "mysql+pymysql://anna@db/credits"
+
+    serve(MySqlHook)
+    assert "its fields and extras make no database URL" in told_of(warehouse(conn_type="mysql", extra={"ssl": ssl}))
+
+
+def test_a_hook_that_takes_no_options_gets_none(warehouse: Connection, serve: Callable[[type], None]) -> None:
+    class OldHook(WarehouseHook):
+        def get_sqlalchemy_engine(self) -> Engine:
+            return sa.create_engine("postgresql+psycopg2://db/credits")
+
+    serve(OldHook)
+    # The extra is libpq's and MySQL's word for TLS, and this is neither's connection.
+    engine = make_engine(warehouse(conn_type="exotic", extra={"ssl": {"ca": "/ca.pem"}}))
+    assert (engine.dialect.name, engine.hide_parameters) == ("postgresql", True)
+    assert "ssl" not in connect_arguments(engine)
 
 
 def test_a_connection_that_is_not_there_is_named() -> None:
@@ -198,12 +232,16 @@ def test_a_driver_or_dialect_that_is_missing_is_named(warehouse: Connection, sch
 @pytest.mark.parametrize(
     ("conn_type", "error", "told"),
     [
-        ("postgres", ImportError(SECRET, name="psycopg2"), "pip install psycopg2-binary"),
+        ("postgres", ImportError(SECRET, name="psycopg2"), "psycopg2 cannot be imported: pip install psycopg2-binary"),
+        ("postgres", ImportError(SECRET, name="psycopg.pq"), "pip install 'psycopg[binary]'"),
+        ("exotic", ImportError(SECRET, name="mysql.connector"), "pip install mysql-connector-python"),
         ("exotic", ImportError(SECRET), "its driver cannot be imported: install that database's Airflow provider"),
         ("duckdb", sa.exc.NoSuchModuleError(SECRET), "pip install apache-airflow-providers-duckdb duckdb-engine"),
         ("oracle", AirflowOptionalProviderFeatureException(SECRET), "pip install apache-airflow-providers-oracle"),
         ("exotic", NotImplementedError(SECRET), "WithoutEngineHook makes no SQLAlchemy engine"),
         ("exotic", sa.exc.ArgumentError(SECRET), "make no database URL (ArgumentError)"),
+        ("exotic", TypeError(SECRET), "make no database URL (TypeError)"),
+        ("exotic", ValueError(SECRET), "make no database URL (ValueError)"),
     ],
 )
 def test_whatever_keeps_a_hook_from_an_engine_is_told_without_its_text(
