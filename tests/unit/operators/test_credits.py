@@ -244,7 +244,7 @@ def test_a_table_with_other_columns_is_refused_with_what_is_missing(
         database.execute("CREATE TABLE smspartner_credit_snapshots (snapshot_id TEXT PRIMARY KEY, credit_sms BIGINT)")
     outcome = run_task(CreditsToSqlOperator, sql_conn_id="warehouse", retries=3)
     assert (outcome.state, outcome.tries, rows()) == ("failed", 1, [])
-    assert "'smspartner_credit_snapshots': it lacks" in outcome.log
+    assert "SQL connection 'warehouse', table 'smspartner_credit_snapshots': it lacks" in outcome.log
     assert "captured_at" in outcome.log
 
 

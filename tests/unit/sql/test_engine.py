@@ -266,7 +266,7 @@ def test_mysql_without_mysqlclient_goes_over_pymysql_or_asks_for_it(
 ) -> None:
     class MySqlHook(WarehouseHook):
         def get_uri(self) -> str:
-            return "mysql://anna@db:3307/credits?charset=utf8mb4"
+            return "mysql://anna@db:3307/odd+name?charset=utf8mb4"
 
     def import_dbapi(cls: object) -> None:
         raise ImportError(SECRET, name=module)
@@ -274,7 +274,9 @@ def test_mysql_without_mysqlclient_goes_over_pymysql_or_asks_for_it(
     for name in ("import_dbapi", "dbapi"):  # SQLAlchemy 1.4 has the second
         monkeypatch.setattr(MySQLDialect_mysqldb, name, classmethod(import_dbapi), raising=False)
     serve(MySqlHook)
-    conn_id = warehouse(conn_type="mysql", login="anna", password="a b+c", extra={"ssl": {"ca": "/ca.pem"}})
+    conn_id = warehouse(
+        conn_type="mysql", login="anna", password="a b+c", schema="odd name", extra={"ssl": {"ca": "/ca.pem"}}
+    )
     if not has_pymysql:
         monkeypatch.setattr("airflow_provider_smspartner.sql.engine.find_spec", lambda _: None)
         assert told_of(conn_id).endswith("MySQLdb cannot be imported: pip install pymysql")
@@ -282,7 +284,8 @@ def test_mysql_without_mysqlclient_goes_over_pymysql_or_asks_for_it(
     engine = make_engine(conn_id)
     assert (engine.dialect.name, engine.dialect.driver, engine.hide_parameters) == ("mysql", "pymysql", True)
     given = connect_arguments(engine)
-    assert given.items() >= {"user": "anna", "password": "a b+c", "port": 3307, "charset": "utf8mb4"}.items()
+    assert given.items() >= {"user": "anna", "password": "a b+c", "database": "odd name"}.items()
+    assert given.items() >= {"host": "db", "port": 3307, "charset": "utf8mb4"}.items()
     assert given["ssl"] == {"ca": "/ca.pem"}
 
 

@@ -22,6 +22,7 @@ from airflow_provider_smspartner.exceptions import (
 )
 from airflow_provider_smspartner.sql import snapshots
 from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.upserts import upsert_portably
 
 NOON = datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = TaskInstanceRef("campaign", "snapshot", "manual__1", logical_date=NOON)
