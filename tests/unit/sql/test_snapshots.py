@@ -473,6 +473,15 @@ def test_who_loses_the_race_for_a_key_on_the_portable_path_updates_the_row(
     assert [row["credit_sms"] for row in stored(sqlite_engine, table)] == [269082, 2]
 
 
+def test_the_portable_path_leaves_a_row_to_keep_alone_that_came_after_the_look(sqlite_engine: Engine) -> None:
+    table = snapshot_table("credits")
+    write_snapshots(sqlite_engine, table, [SNAPSHOT])
+    mine = [vars(replace(SNAPSHOT, credit_sms=2)), vars(replace(SNAPSHOT, run_id="manual__2", credit_sms=3))]
+    with sqlite_engine.begin() as connection:
+        rows = upsert_portably(connection, table, mine, True)
+    assert {row["run_id"]: row["credit_sms"] for row in rows} == {"manual__1": 269082, "manual__2": 3}
+
+
 @pytest.mark.usefixtures("portable", "naps")
 def test_another_broken_constraint_needs_action(sqlite_engine: Engine) -> None:
     table = snapshot_table("credits")
