@@ -138,6 +138,10 @@ _KIND_OF_CLASS: dict[type[DBAPIError], _Kind] = {
 NO_NAME = "the name is longer than the database keeps, or none that it takes: use another"
 
 _MYSQL = frozenset({"mysql", "mariadb"})
+_MYSQL_DRIVERS = frozenset({"MySQLdb", "mariadb", "mysql", "pymysql"})
+
+_CODE = re.compile(r"[0-9A-Z]{5}|SQLITE_\w+")
+"""A SQLSTATE, or SQLite's name. What else stands first in a driver's error is its text."""
 
 
 def with_retries(work: Callable[[], Result], *, engine: Engine, table: sa.Table, lost_races: bool = False) -> Result:
@@ -234,8 +238,10 @@ def _kind_of(error: SQLAlchemyError) -> _Kind:
 
 
 def _kind_by_code(driver_error: BaseException) -> _Kind | None:
+    # Other databases have numbers too, and other meanings for them: 2003 is a missing table in Snowflake.
+    is_mysql = type(driver_error).__module__.partition(".")[0] in _MYSQL_DRIVERS
     names = [code for code in _codes(driver_error) if isinstance(code, str)]
-    by_code = [_KIND_OF[code] for code in _codes(driver_error) if code in _KIND_OF]
+    by_code = [_KIND_OF[code] for code in _codes(driver_error) if code in _KIND_OF and (is_mysql or code in names)]
     by_family = [kind for begin, kind in _KIND_OF_FAMILY.items() if any(name.startswith(begin) for name in names)]
     return next(iter(by_code + by_family), None)
 
@@ -258,9 +264,10 @@ def _codes(driver_error: BaseException | None) -> list[int | str]:
     """Return what a driver calls its error, most telling first: they agree on no attribute for it."""
     if driver_error is None:
         return []
-    codes = [*driver_error.args[:1]] if driver_error.args and isinstance(driver_error.args[0], int) else []
+    codes = [*driver_error.args[:1]]
     codes += [getattr(driver_error, name, None) for name in ("errno", "sqlstate", "pgcode", "sqlite_errorname")]
-    return [code for code in codes if code] + [type(driver_error).__name__]
+    told = [code for code in codes if isinstance(code, int) or (isinstance(code, str) and _CODE.fullmatch(code))]
+    return [*told, type(driver_error).__name__]
 
 
 def _name_of(error: SQLAlchemyError) -> str:

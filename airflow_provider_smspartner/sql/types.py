@@ -39,6 +39,10 @@ class ExactDecimal(TypeDecorator[Decimal]):
     cache_ok = True
     exact = Context(prec=18, traps=[Inexact, InvalidOperation])
 
+    @property
+    def python_type(self) -> type[Decimal]:
+        return Decimal
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return sa.String(20) if dialect.name == "sqlite" else _NativeNumeric(18, 6)
 
@@ -69,6 +73,10 @@ class UtcTimestamp(TypeDecorator[datetime]):
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         kinds: dict[str, TypeEngine[Any]] = {

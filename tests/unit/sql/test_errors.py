@@ -53,7 +53,8 @@ def error_of(
     **codes: Any,
 ) -> DBAPIError:
     """Return what SQLAlchemy makes of a driver's error with these codes."""
-    driver_error = type(name or "DriverError", (Exception,), {})(*args)
+    module = "pymysql.err" if any(isinstance(arg, int) for arg in (*args, codes.get("errno"))) else "a_driver"
+    driver_error = type(name or "DriverError", (Exception,), {"__module__": codes.pop("module", module)})(*args)
     driver_error.__dict__.update(codes)
     return error_class("INSERT", None, driver_error, connection_invalidated=invalidated)
 
@@ -182,6 +183,18 @@ def test_a_database_that_is_not_there_is_told_apart_from_a_schema(engine: Engine
     at_connect = error_of(OperationalError, 'FATAL:  database "nope" does not exist')
     at_connect.statement = None
     assert "there is no such database: create it" in str(outcome_of(engine, at_connect))
+
+
+@pytest.mark.parametrize("number", [2003, 1205, 1045])
+def test_a_number_of_mysql_s_means_nothing_in_another_database(engine: Engine, naps: list[float], number: int) -> None:
+    error = error_of(ProgrammingError, "no such table", errno=number, module="snowflake.connector.errors")
+    assert f"does not take this statement (DriverError {number})" in str(outcome_of(engine, error))
+    assert naps == []
+
+
+def test_a_sqlstate_may_stand_first_as_odbc_has_it(engine: Engine, naps: list[float]) -> None:
+    outcome_of(engine, error_of(ProgrammingError, "40001", "deadlock victim"))
+    assert len(naps) == 9
 
 
 @pytest.mark.parametrize("error_class", [OperationalError, DatabaseError])
