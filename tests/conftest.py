@@ -24,6 +24,7 @@ import pytest
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import AIRFLOW, run_to_its_end
 from tests.at_exit import mute_duckdb
+from tests.servers import Clients, serving
 from tests.spellings import KEY, told
 
 if TYPE_CHECKING:
@@ -120,6 +121,14 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         return conn_id
 
     return connect
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    """Serve clients that keep their connections open."""
+    clients = Clients()
+    with serving(clients) as clients.port:
+        yield clients
 
 
 async def _ask_on_a_loop(hook: SMSPartnerHook) -> Account:

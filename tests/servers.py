@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Event, Thread
 
 GOOD_BODY = b'{"success": true, "code": 200, "credits": {"creditSms": 7}}'
 GOOD_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(GOOD_BODY), GOOD_BODY)
@@ -42,3 +42,22 @@ def answer_each_request(connection: socket.socket) -> None:
     """Answer well, as long as anybody asks."""
     while connection.recv(65536):
         connection.sendall(GOOD_ANSWER)
+
+
+class Clients:
+    """
+    A server that answers well, and tells what becomes of its clients.
+
+    :param asked: whether one has asked
+    :param closed: whether one has closed its connection
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.closed = Event(), Event()
+        self.port = 0
+
+    def __call__(self, connection: socket.socket) -> None:
+        while connection.recv(65536):
+            connection.sendall(GOOD_ANSWER)
+            self.asked.set()
+        self.closed.set()

@@ -97,19 +97,25 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
         return _context_of(verify)
     if not verify:
         return _shared_context(None, ())
-    variable = next((name for name in _CA_BUNDLES if os.environ.get(name)), None)
-    if variable is None:
-        from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
-        return _context_of(DEFAULT_CA_BUNDLE_PATH)
+    source, bundle = _default_bundle()
     try:
-        return _context_of(os.environ[variable])
+        return _context_of(bundle)
     except (OSError, ValueError):
         pass
     raise SMSPartnerConfigurationError(
-        f"the environment's {variable} names no CA bundle that can be read on this machine: "
+        f"{source} names no CA bundle that can be read on this machine: "
         "correct it, or name your CA bundle in the extra 'verify'"
     )
+
+
+def _default_bundle() -> tuple[str, str]:
+    """Return who names the bundle that counts where the connection names none, and its path."""
+    for variable in _CA_BUNDLES:
+        if bundle := os.environ.get(variable):
+            return f"the environment's {variable}", bundle
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return "certifi", DEFAULT_CA_BUNDLE_PATH
 
 
 def _context_of(bundle: str) -> ssl.SSLContext:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
@@ -186,14 +187,12 @@ async def _aexchange(
 
 def _without_password(proxy: str | None) -> tuple[str | None, dict[str, str]]:
     """Return a proxy's URL and its header apart: aiohttp shows URLs, passwords and all, in what it logs."""
-    from urllib3.util import make_headers
-
     parts = urlsplit(proxy or "")
     if not parts.username:
         return proxy, {}
-    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    authorization = make_headers(proxy_basic_auth=user)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), authorization
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode("latin-1")  # as requests does
+    url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return url, {"Proxy-Authorization": f"Basic {b64encode(user).decode()}"}
 
 
 def _our_error(exc: Exception) -> SMSPartnerError:

@@ -24,6 +24,7 @@ from airflow_provider_smspartner.exceptions import (
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+    from airflow.providers.common.compat.sdk import Connection
     from requests import Session
     from tenacity import RetryCallState
 
@@ -190,7 +191,7 @@ class SMSPartnerHook(BaseHook):
             if hash(secrets) != self._masked:  # a hash, as whoever shows a hook shall find no secret in it
                 await amask(secrets)
                 self._masked = hash(secrets)
-            settings = await asyncio.to_thread(read_settings, conn)
+            settings = await asyncio.to_thread(_read_off_the_loop, conn)
             self._read_again_at = monotonic() + random.uniform(*KEPT_FOR)  # noqa: S311  # spreads, hides nothing
             return settings
         raise error
@@ -246,6 +247,14 @@ class _NamingTheConnection:
         if isinstance(error, SMSPartnerError):
             error.conn_id = self.conn_id
             raise error.with_traceback(None)
+
+
+def _read_off_the_loop(conn: Connection) -> ConnectionSettings:
+    """Read a connection in a thread, and import there what takes a while: a triggerer's loop has others to serve."""
+    import aiohttp  # noqa: F401
+    import tenacity  # noqa: F401
+
+    return read_settings(conn)
 
 
 def _request(settings: ConnectionSettings) -> AccountRequest:

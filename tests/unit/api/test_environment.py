@@ -166,6 +166,12 @@ def test_an_environment_s_ca_bundle_that_cannot_be_read_is_named(
     assert "S3cr3t" not in f"{refusal.value!r} {refusal.value.__context__!r}"
 
 
+def test_a_certifi_without_its_file_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("requests.utils.DEFAULT_CA_BUNDLE_PATH", "/no/such/file.pem")
+    with pytest.raises(SMSPartnerConfigurationError, match="certifi names no CA bundle"):
+        tls_context(verify=True)
+
+
 def test_clients_that_trust_the_same_share_one_context(bundle: Path) -> None:
     assert tls_context(str(bundle)) is tls_context(str(bundle))
     assert tls_context(verify=True) is tls_context(verify=True)

@@ -297,7 +297,17 @@ def test_a_request_holds_the_key_percent_encoded_and_does_not_show_it() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7), ("-3", 0), (None, None), ("soon", None), ("", None), ("31536000", 31536000), ("Thu, 01 Jan 1970", None)],
+    [
+        ("7", 7),
+        ("-3", 0),
+        (None, None),
+        ("soon", None),
+        ("", None),
+        ("31536000", 31536000),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),  # past
+        ("Thu, 01 Jan 1970 00:00:00", None),  # of no time zone
+        ("Thu, 32 Jan 1970 00:00:00 GMT", None),
+    ],
 )
 def test_retry_after_is_read_in_seconds(header: str | None, seconds: float | None) -> None:
     headers = {} if header is None else {"Retry-After": header}

@@ -9,12 +9,13 @@ import logging
 import pickle
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from threading import Event, get_ident
+from threading import get_ident
 from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
@@ -37,7 +38,7 @@ from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import AIRFLOW
 from tests.conftest import Ask
-from tests.servers import GOOD_ANSWER, answer_each_request, serving
+from tests.servers import GOOD_ANSWER, Clients, answer_each_request, serving
 from tests.spellings import KEY, told
 
 
@@ -143,28 +144,9 @@ async def test_a_client_stays_as_long_as_its_connection_says_the_same(sandbox: S
     assert sandbox.connections == 1
 
 
-class Clients:
-    """A server that answers well, and tells when a client has closed its connection."""
-
-    def __init__(self) -> None:
-        self.closed = Event()
-        self.port = 0
-
-    def __call__(self, connection: socket.socket) -> None:
-        answer_each_request(connection)
-        self.closed.set()
-
-
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    clients = Clients()
-    with serving(clients) as clients.port:
-        yield clients
-
-
 @pytest.mark.usefixtures("read_anew")
 async def test_a_client_that_is_replaced_has_closed_its_connection(
-    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any
+    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = SMSPartnerHook(connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1"))
     await hook.aget_account()
@@ -172,10 +154,11 @@ async def test_a_client_that_is_replaced_has_closed_its_connection(
     await hook.aget_account()
     assert await asyncio.to_thread(clients.closed.wait, 10)
     await hook.aclose()
+    assert "Unclosed" not in caplog.text
 
 
 async def test_a_hook_that_is_closed_has_closed_its_connection_and_can_be_asked_again(
-    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any
+    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = SMSPartnerHook(connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1"))
     await hook.aclose()
@@ -184,6 +167,7 @@ async def test_a_hook_that_is_closed_has_closed_its_connection_and_can_be_asked_
         await hook.aclose()
         assert await asyncio.to_thread(clients.closed.wait, 10)
         clients.closed.clear()
+    assert "Unclosed" not in caplog.text  # which asyncio says of a client that was dropped instead
 
 
 async def test_a_ca_bundle_and_its_certificate_that_are_replaced_count_in_both_ways(
@@ -211,15 +195,15 @@ async def test_a_ca_bundle_and_its_certificate_that_are_replaced_count_in_both_w
         assert SMSPartnerHook().get_account().credits.sms == 7
 
 
-async def test_nothing_that_blocks_runs_on_the_loop(
+async def test_certificates_are_not_loaded_on_the_loop(
     sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as a bundle on a network drive, or the hundred certificates of certifi."""
-    ran_in: list[int] = []
+    """A bundle may lie on a network drive, and certifi's has more than a hundred."""
+    loaded_in: list[int] = []
     make = ssl.create_default_context
 
     def note(*given: Any, **named: Any) -> ssl.SSLContext:
-        ran_in.append(get_ident())
+        loaded_in.append(get_ident())
         return make(*given, **named)
 
     monkeypatch.setattr("ssl.create_default_context", note)
@@ -227,8 +211,29 @@ async def test_nothing_that_blocks_runs_on_the_loop(
     hook = SMSPartnerHook(connect(sandbox, verify=str(tmp_path / "ca.pem")))
     await hook.aget_account()
     await hook.aclose()
-    assert ran_in
-    assert get_ident() not in ran_in
+    assert loaded_in
+    assert get_ident() not in loaded_in
+
+
+async def test_aiohttp_is_not_imported_on_the_loop(
+    sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes a tenth of a second, and a triggerer has other triggers."""
+    imported_in: list[int] = []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "aiohttp":
+                imported_in.append(get_ident())
+
+    monkeypatch.delitem(sys.modules, "aiohttp", raising=False)
+    monkeypatch.setattr("sys.meta_path", [Finder, *sys.meta_path])
+    hook = SMSPartnerHook(connect(sandbox))
+    await hook.aget_account()
+    await hook.aclose()
+    assert imported_in
+    assert get_ident() not in imported_in
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda hook: pickle.loads(pickle.dumps(hook))])

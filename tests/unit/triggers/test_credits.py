@@ -26,6 +26,7 @@ from airflow_provider_smspartner.exceptions import (
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.triggers.credits import CreditsTrigger
 from airflow_provider_smspartner.triggers.readings import Reading
+from tests.servers import Clients
 from tests.unit.triggers.conftest import POLLS, EnoughPolls
 
 
@@ -92,14 +93,28 @@ async def test_too_little_credit_is_asked_for_again_an_interval_later_never_in_a
     assert (sandbox.requests, sandbox.connections, pauses) == (POLLS, 1, [pause] * POLLS)
 
 
-async def test_a_cancelled_trigger_leaves_nothing_behind(sandbox: SMSPartnerSandbox, connect: Any) -> None:
-    connect(sandbox)
+async def test_a_cancelled_trigger_leaves_nothing_behind(
+    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1")
     waiting = asyncio.ensure_future(events_of(CreditsTrigger(min_credits=10**9, once=True)))
-    await asyncio.to_thread(sandbox.wait_for_requests, 1)
+    assert await asyncio.to_thread(clients.asked.wait, 10)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    assert await asyncio.to_thread(clients.closed.wait, 10)
+    assert "Unclosed" not in caplog.text
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_trigger_that_ends_has_closed_its_connection(
+    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1")
+    (event,) = await events_of(CreditsTrigger(min_credits=7, once=True))
+    assert event["status"] == "met"
+    assert await asyncio.to_thread(clients.closed.wait, 10)
+    assert "Unclosed" not in caplog.text  # which asyncio says of a client that was dropped instead
 
 
 def account(sms: int | None) -> Account:
