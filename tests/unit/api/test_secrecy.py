@@ -23,10 +23,7 @@ def test_what_aiohttp_says_of_an_answer_is_not_logged(logger: str, caplog: pytes
 
 def test_the_exception_of_a_record_of_ours_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with quiet_http_loggers():
-        try:
-            raise ValueError("a-word")
-        except ValueError:
-            logging.getLogger("urllib3.connection").warning("Failed to parse headers", exc_info=True)
+        logging.getLogger("urllib3.connection").warning("Failed to parse headers", exc_info=ValueError("a-word"))
     assert "a-word" not in caplog.text
 
 
