@@ -127,6 +127,8 @@ def test_rows_are_written_in_the_order_of_their_key_so_that_crossing_writers_do_
     orders: list[list[str]] = []
 
     def note_order(*event: Any) -> None:
+        if not event[2].startswith("INSERT"):
+            return
         flat = [value for row in event[3] for value in (row if isinstance(row, tuple) else [row])]
         orders.append([value for value in flat if value in ids])
 
@@ -501,6 +503,7 @@ def test_a_locked_file_is_waited_for(
     table = snapshot_table("credits")
     write_snapshots(engine, table, [SNAPSHOT])
     rival = engine.connect()
+    rival.begin()
     rival.execute(sa.update(table).values(credit_sms=1))
     # The lock is held through the first attempt, and let go in the wait before the second.
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: rival.close())
