@@ -245,16 +245,57 @@ def test_a_session_that_may_only_read_is_told(place: Place) -> None:
     engine.dispose()
 
 
+def refused_for_now(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what a write ends with that was retried to the end, without waiting in between."""
+    naps: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", naps.append)
+    with pytest.raises(SMSPartnerUnavailableError, match="it may pass by itself") as caught:
+        write_snapshots(engine, TABLE, [SNAPSHOT])
+    assert len(naps) == 9
+    return str(caught.value)
+
+
+def test_too_many_connections_are_retried_and_left_to_the_task_s_retries(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_guest(place) as guest:
+        login = guest.url.username
+        if place.is_postgresql:
+            place.execute(f"ALTER ROLE {login} CONNECTION LIMIT 0")
+            refused_for_now(guest, monkeypatch)
+            return
+        place.execute(f"GRANT ALL ON {place.name}.* TO {login}@'%' WITH MAX_USER_CONNECTIONS 1")
+        with guest.connect():
+            assert "1226" in refused_for_now(guest, monkeypatch)
+
+
+def test_a_lock_that_stays_is_retried_and_left_to_the_task_s_retries(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = sa.create_engine(place.url)
+    write_snapshots(engine, TABLE, [SNAPSHOT])
+    no_wait = "SET lock_timeout = '10ms'" if place.is_postgresql else "SET SESSION innodb_lock_wait_timeout = 0"
+
+    def hardly_wait(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(no_wait)
+        cursor.close()
+        connection.commit()
+
+    rival = engine.connect()
+    rival.begin()
+    rival.execute(sa.update(TABLE).values(credit_sms=1))
+    sa.event.listen(engine, "connect", hardly_wait)
+    assert ("55P03" if place.is_postgresql else "1205") in refused_for_now(engine, monkeypatch)
+    rival.close()
+    engine.dispose()
+
+
 @pytest.mark.parametrize("part", [{"host": "127.0.0.1", "port": 1}, {"host": "nowhere.invalid"}], ids=str)
 def test_a_server_that_does_not_answer_is_retried_and_left_to_the_task_s_retries(
     place: Place, monkeypatch: pytest.MonkeyPatch, part: dict[str, Any]
 ) -> None:
-    naps: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", naps.append)
-    engine = sa.create_engine(place.url.set(**part))
-    with pytest.raises(SMSPartnerUnavailableError, match="it may pass by itself"):
-        write_snapshots(engine, TABLE, [SNAPSHOT])
-    assert len(naps) == 9
+    refused_for_now(sa.create_engine(place.url.set(**part)), monkeypatch)
 
 
 @pytest.fixture(params=["sqlite", "duckdb"])
