@@ -37,6 +37,9 @@ Connect = Callable[..., str]
 Ask = Callable[["SMSPartnerHook"], "Account"]
 
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-smspartner-tests-")
+ENVIRONMENT = dict(os.environ)
+"""This machine's own, for a test that installs packages by way of its proxies and certificates."""
+
 # What this machine has of them must not decide how a test ends.
 _DECIDES = re.compile(r"AIRFLOW_.*|SMSPARTNER_.*|(?i:.*_proxy)|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)|NETRC")
 for _name in [name for name in os.environ if _DECIDES.fullmatch(name)]:

@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 
 from airflow_provider_smspartner import __version__
+from tests.conftest import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_provider_smspartner"
@@ -104,7 +105,7 @@ def test_everything_that_the_provider_lists_imports_in_an_empty_environment(tmp_
     uv, python = Path(sys.executable).with_name("uv"), tmp_path / "empty" / "bin" / "python"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "empty"], check=True)
     install = [uv, "pip", "install", "--quiet", "--python", python, "--constraints", ROOT / "constraints" / "dev.txt"]
-    subprocess.run([*install, built_wheel()], check=True)
+    subprocess.run([*install, built_wheel()], env=ENVIRONMENT, check=True)
     environment = {"PATH": str(python.parent), "AIRFLOW_HOME": str(tmp_path / "home")}
 
     def run(*command: str | Path) -> str:
