@@ -1,0 +1,250 @@
+"""Transactions that hold an account's lock: what each of them sees and writes of a ledger of reservations."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import UUID, uuid4, uuid5
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.reservation import Book, Note, Reservation, instant, microseconds
+from airflow_provider_smspartner.sql.errors import is_transient, with_retries
+from airflow_provider_smspartner.sql.reservation_tables import (
+    ReservationTables,
+    reservation_to_row,
+    row_to_reservation,
+)
+from airflow_provider_smspartner.sql.tables import prepare_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from sqlalchemy.engine import Connection, Engine
+
+T = TypeVar("T")
+
+_NAMESPACE = UUID("6f0b7d35-7c5b-4a0a-8f0b-2d1c3c5f9a14")
+"""Of the keys of accounts and deductions. Another one would make a retry miss its own row, so it never changes."""
+
+_CLOCKS = {
+    # Not now(), which is the transaction's beginning: it revives a hold whose credit went while this one waited.
+    "postgresql": "SELECT clock_timestamp()",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "mariadb": "SELECT UTC_TIMESTAMP(6)",
+    "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
+}
+"""The clock of each database that can lock a row until the commit: no other can hold a ledger."""
+
+# Never the engine's own: a connection's extras may say autocommit, with which every database overspends.
+_ISOLATION = {"sqlite": "SERIALIZABLE"}
+
+_MOST_IDS = 10_000
+"""Of one statement: SQLite takes some 32,000 parameters, PostgreSQL 65,000."""
+
+
+class Visits:
+    """
+    Visits to the accounts of a ledger, one at a time for each account.
+
+    :param engine: of PostgreSQL, MySQL, MariaDB or SQLite
+    :param create_table: create the tables where they are missing
+    :raises SMSPartnerConfigurationError: the database cannot lock an account
+    """
+
+    def __init__(self, engine: Engine, tables: ReservationTables, *, create_table: bool) -> None:
+        dialect = engine.dialect.name
+        if dialect not in _CLOCKS:
+            raise SMSPartnerConfigurationError(
+                f"{dialect} cannot lock an account while its credit is reserved: "
+                "keep the reservations on PostgreSQL, MySQL, MariaDB or SQLite"
+            )
+        self._engine = engine
+        self._isolation = _ISOLATION.get(dialect, "READ COMMITTED")
+        self._clock = sa.text(_CLOCKS[dialect])
+        self._create_table = create_table
+        self._tables = tables
+
+    def visit(self, account: str, work: Callable[[Visit], T]) -> T:
+        """Do some work in one transaction, under the account's lock, after what is past was ended."""
+
+        def once(connection: Connection) -> T:
+            visit = self._lock(connection, account)
+            visit.expire()
+            return work(visit)
+
+        try:
+            return self.run(once)
+        except _NoAccountError:
+            self._add_account(account)
+            return self.run(once)
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do some work in one transaction; again from its beginning, a few times, where the database asks for it."""
+
+        def once() -> T:
+            connection = self._engine.connect().execution_options(isolation_level=self._isolation)
+            with connection, connection.begin():
+                return work(connection)
+
+        def attempt() -> T:
+            try:
+                return once()
+            except DBAPIError as error:
+                if is_transient(error) or isinstance(error, IntegrityError):
+                    raise
+            # Only now: tables that are as they must be need no look first.
+            for table in self._tables:
+                prepare_table(self._engine, table, create_table=self._create_table)
+            return once()
+
+        return with_retries(attempt, engine=self._engine, table=self._tables.reservations)
+
+    def _lock(self, connection: Connection, account: str) -> Visit:
+        accounts, account_id = self._tables.accounts, uuid_of(account)
+        this = accounts.c.account_id == account_id
+        # Before any other statement: a SELECT would fix what MariaDB shows before it waits for the lock.
+        connection.execute(sa.update(accounts).where(this).values(version=accounts.c.version + 1))
+        row = connection.execute(sa.select(accounts.c.version, accounts.c.incarnation).where(this)).first()
+        if row is None:
+            raise _NoAccountError
+        now = connection.execute(self._clock).scalar()
+        return Visit(connection, self._tables, account_id, Note(row.incarnation, row.version, _clock_us(now)))
+
+    def _add_account(self, account: str) -> None:
+        row = {"account_id": uuid_of(account), "account": account, "incarnation": str(uuid4()), "version": 0}
+
+        def add(connection: Connection) -> None:
+            with suppress(IntegrityError):  # another one was faster
+                connection.execute(sa.insert(self._tables.accounts).values(row))
+
+        self.run(add)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """
+    A transaction that holds an account's lock: nobody else grants, deducts or ends anything of it meanwhile.
+
+    :param note: of this moment: whoever reads the account after it sees what this and earlier visits have ended
+    """
+
+    connection: Connection
+    tables: ReservationTables
+    account_id: str
+    note: Note
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock, read after the lock."""
+        return instant(self.note.at_us)
+
+    def is_after(self, note: Note) -> bool:
+        """Tell whether a note is of this very table: one that was made anew knows nothing of what was held before."""
+        return note.incarnation == self.note.incarnation and note.version < self.note.version
+
+    def rows(self, *conditions: Any) -> list[Reservation]:
+        """Return rows, the latest last."""
+        return select_reservations(self.connection, self.tables, *conditions)
+
+    def insert(self, row: Reservation) -> Reservation:
+        """Add a row of this account."""
+        values = {"account_id": self.account_id} | reservation_to_row(row)
+        self.connection.execute(sa.insert(self.tables.reservations).values(values))
+        return row
+
+    def update(self, row: Reservation, **values: Any) -> Reservation:
+        """Change a row, and return it as it is now."""
+        rows = self.tables.reservations
+        this = (rows.c.reservation_id == row.reservation_id, rows.c.epoch == row.epoch)
+        self.connection.execute(sa.update(rows).where(*this).values(values))
+        return replace(row, **values)
+
+    def update_waiting(self, reservation_ids: Collection[str], **values: Any) -> None:
+        """Change the rows of these ids that wait: one statement, however many."""
+        rows, ids = self.tables.reservations, sorted(reservation_ids)
+        waiting = (rows.c.account_id == self.account_id, rows.c.granted_version.is_(None), is_open(self.tables))
+        for begin in range(0, len(ids), _MOST_IDS):
+            these = rows.c.reservation_id.in_(ids[begin : begin + _MOST_IDS])
+            self.connection.execute(sa.update(rows).where(*waiting, these).values(values))
+
+    def end(self, row: Reservation, how: str) -> Reservation:
+        """End a row: an event with a version, so that every reading before it still counts the hold."""
+        settles_after_us = row.settles_after_us if row.state == "held" else 0
+        return self.update(
+            row,
+            ended_at=self.now,
+            ended_version=self.note.version,
+            settled_us=self.note.at_us + settles_after_us,
+            ended_how=how,
+        )
+
+    def expire(self) -> None:
+        """End what is past."""
+        rows = self.tables.reservations
+        past = (rows.c.account_id == self.account_id, is_open(self.tables), rows.c.expires_us <= self.note.at_us)
+        ended = {
+            "ended_at": self.now,
+            "ended_version": self.note.version,
+            "settled_us": self.note.at_us + rows.c.settles_after_us,
+            "ended_how": "expired",
+        }
+        self.connection.execute(sa.update(rows).where(*past).values(ended))
+
+    def book(self, note: Note) -> Book:
+        """Return what a reading with that note is weighed against; what has long ended costs nothing."""
+        rows, unseen = self.tables.reservations, self._unseen(note)
+        conditions = (is_open(self.tables), rows.c.ended_version > note.version, rows.c.settled_us > note.at_us)
+        counted = _any_of(rows.columns, rows.c.account_id == self.account_id, conditions)
+        found = [row_to_reservation(row) for row in self.connection.execute(counted)]
+        told = [replace(row, unseen=row.as_counted(unseen[row.reservation_id, row.epoch])) for row in found]
+        return Book(note, self.note.at_us, tuple(told))
+
+    def _unseen(self, note: Note) -> dict[tuple[str, int], Decimal]:
+        """Return what was deducted, by reservation and epoch, that a reading with that note may not show yet."""
+        kept = self.tables.deductions.c
+        wanted = (kept.deduction_id, kept.reservation_id, kept.epoch, kept.amount)
+        conditions = (kept.version > note.version, kept.settled_us > note.at_us)
+        unseen: dict[tuple[str, int], Decimal] = defaultdict(Decimal)
+        for row in self.connection.execute(_any_of(wanted, kept.account_id == self.account_id, conditions)):
+            unseen[row.reservation_id, row.epoch] += row.amount
+        return unseen
+
+
+class _NoAccountError(Exception):
+    """Raise where an account has no row yet: it is added in a transaction of its own."""
+
+
+def select_reservations(connection: Connection, tables: ReservationTables, *conditions: Any) -> list[Reservation]:
+    """Return rows of any account, the latest last."""
+    rows = tables.reservations
+    in_order = (rows.c.requested_version, rows.c.epoch)
+    found = connection.execute(sa.select(*rows.columns).where(*conditions).order_by(*in_order))
+    return [row_to_reservation(row) for row in found]
+
+
+def is_open(tables: ReservationTables) -> sa.ColumnElement[bool]:
+    """Return the condition that a row waits or holds."""
+    return tables.reservations.c.ended_version.is_(None)
+
+
+def uuid_of(*key: object) -> str:
+    """Return a key of fixed length: a database may compare texts without regard to case."""
+    return str(uuid5(_NAMESPACE, json.dumps(key)))
+
+
+def _any_of(columns: Any, of_account: Any, conditions: Collection[Any]) -> Any:
+    """Return a query of the account's rows that meet one condition at least, each looked up by an index of its own."""
+    return sa.union(*(sa.select(*columns).where(of_account, condition) for condition in conditions))
+
+
+def _clock_us(now: object) -> int:
+    at = datetime.fromisoformat(now) if isinstance(now, str) else cast("datetime", now)
+    return microseconds(at if at.tzinfo else at.replace(tzinfo=UTC))
