@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID, uuid5
 
 from airflow_provider_smspartner.account import SMALLEST_STEP, CreditRequirement, Credits, CreditType
-from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError
 
 OnRerun = Literal["whole", "rest"]
 
@@ -22,6 +22,20 @@ _NAMESPACE = UUID("0d6c9f0b-3f0e-4a5e-9a63-6b7f0c1b8e52")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ROUND_UP = Context(prec=40, rounding=ROUND_CEILING)
+
+_SHARED = (
+    "account",
+    "smspartner_conn_id",
+    "priority",
+    "in_turn",
+    "attempt",
+    "holder",
+    "dag_id",
+    "task_id",
+    "run_id",
+    "map_index",
+)
+"""What a request and its reservation both say."""
 
 _SMS_TYPES = {CreditType.SMS, CreditType.SMS_LOW_COST}
 _COUNTS = {*_SMS_TYPES, CreditType.HLR}
@@ -49,7 +63,7 @@ class Request:
     :param on_rerun: reserve the ``"whole"`` again where another try asks, or the ``"rest"`` that was not deducted
     :param attempt: the try: the same one gets its own hold back, another one exchanges it
     :param holder: who asks, where no Airflow task does
-    :raises SMSPartnerConfigurationError: it makes no sense; the text says what to write instead
+    :raises SMSPartnerArgumentError: it makes no sense; the text says what to write instead
     """
 
     account: str
@@ -79,6 +93,17 @@ class Request:
             raise _refused("settles_after", self.settles_after, "use a time of 0 or more")
         if self.on_rerun not in {"whole", "rest"}:
             raise _refused("on_rerun", self.on_rerun, "use 'whole' or 'rest'")
+
+    @classmethod
+    def for_the_rest_of(cls, row: Reservation, hold_for: timedelta) -> Self:
+        """Return the request for what an expired reservation has not deducted."""
+        return cls(
+            requirement=CreditRequirement(row.asked, row.credit_type, row.subtract_pending),
+            hold_for=hold_for,
+            settles_after=row.settles_after_us * _MICROSECOND,
+            on_rerun="rest",
+            **{name: getattr(row, name) for name in _SHARED},
+        )
 
     @property
     def reservation_id(self) -> str:
@@ -202,7 +227,7 @@ class Reservation:
 
     def as_xcom(self) -> dict[str, int | str]:
         """Return what a task hands on to those that send and release: JSON-simple, the amount an exact string."""
-        return {"reservation_id": self.reservation_id, "epoch": self.epoch, "held": format(self.held, "f")}
+        return {"reservation_id": self.reservation_id, "epoch": self.epoch, "held": exact_text(self.held)}
 
     def as_counted(self, amount: int | Decimal) -> int | Decimal:
         """Return an amount as its credit type counts it: counts are whole, though a table's column is a decimal."""
@@ -441,9 +466,14 @@ def _rounded_up(amount: Decimal) -> Decimal:
     return amount.quantize(SMALLEST_STEP, context=_ROUND_UP)
 
 
+def exact_text(figure: int | Decimal) -> str:
+    """Return a figure as text, exactly and without the zeros that a table's column adds."""
+    return format(figure.normalize(), "f") if isinstance(figure, Decimal) else str(figure)
+
+
 def _told(figure: int | Decimal | None) -> str:
-    return "unknown" if figure is None else format(figure, "f" if isinstance(figure, Decimal) else "d")
+    return "unknown" if figure is None else exact_text(figure)
 
 
-def _refused(name: str, value: object, advice: str) -> SMSPartnerConfigurationError:
-    return SMSPartnerConfigurationError(f"{name} is {value!s}: {advice}")
+def _refused(name: str, value: object, advice: str) -> SMSPartnerArgumentError:
+    return SMSPartnerArgumentError(f"{name} is {value!s}: {advice}")

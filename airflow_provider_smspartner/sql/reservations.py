@@ -251,14 +251,12 @@ def _request_row(visit: Visit, request: Request, past: list[Reservation]) -> Res
     latest = past[-1] if past else None
     asked = request.requirement.min_credits
     sent = sum(row.deducted for row in past) if request.on_rerun == "rest" else 0
-    told: dict[str, Any] = {
+    told: dict[str, Any] = {name: getattr(request, name) for name in ("attempt", "priority", "in_turn")}
+    told |= {
         "credit_type": request.requirement.credit_type,
         "subtract_pending": request.requirement.subtract_pending,
         "asked": asked,
         "amount": max(asked - sent, 0),
-        "attempt": request.attempt,
-        "priority": request.priority,
-        "in_turn": request.in_turn,
         "hold_for_us": microseconds(request.hold_for),
         "settles_after_us": microseconds(request.settles_after),
         "seen_until_us": visit.note.at_us + microseconds(request.seen_for),

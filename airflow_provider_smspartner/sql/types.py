@@ -49,7 +49,9 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | int | None, dialect: Dialect) -> Decimal | str | None:
         if value is None:
             return None
-        amount = _fitted_amount(Decimal(value) if isinstance(value, int) else value).quantize(SMALLEST_STEP, context=self.exact)
+        amount = _fitted_amount(Decimal(value) if isinstance(value, int) else value).quantize(
+            SMALLEST_STEP, context=self.exact
+        )
         return format(amount, "f") if dialect.name == "sqlite" else amount
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
