@@ -265,9 +265,7 @@ def _told(reservation: object) -> tuple[str, int | None]:
     if isinstance(reservation, Mapping):
         epoch = reservation.get("epoch")
         if not isinstance(epoch, int):
-            raise SMSPartnerArgumentError(
-                "reservation has no epoch: use the sensor's whole XCom, or the id alone"
-            )
+            raise SMSPartnerArgumentError("reservation has no epoch: use the sensor's whole XCom, or the id alone")
         return required_text("reservation_id", reservation.get("reservation_id")), epoch
     return required_text("reservation", reservation), None
 
