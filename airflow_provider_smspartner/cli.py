@@ -1,28 +1,36 @@
-"""``airflow smspartner credits``: the credit that accounts have left, on a terminal."""
+"""``airflow smspartner …``: the credit that accounts have left, and who holds it, on a terminal."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow.cli.cli_config import ARG_VERBOSE, ActionCommand, Arg, GroupCommand, lazy_load_command
+from airflow.cli.cli_config import ARG_OUTPUT, ARG_VERBOSE, ActionCommand, Arg, GroupCommand, lazy_load_command
 from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_smspartner.exceptions import SMSPartnerError
+from airflow_provider_smspartner.hooks.reservations import DEFAULT_TABLE, CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-_CONN_ID = Arg(  # type: ignore[no-untyped-call]
-    ("--conn-id",),
+    from airflow_provider_smspartner.reservation import Reservation
+
+
+def _argument(*flags: str, **settings: Any) -> Arg:
+    return Arg(flags, **settings)  # type: ignore[no-untyped-call]  # Airflow's own
+
+
+_CONN_IDS = _argument(
+    "--conn-id",
     action="append",
     help=f"Airflow connection of the account; may be given several times (default: {SMSPartnerHook.default_conn_name})",
 )
-_FORMAT = Arg(  # type: ignore[no-untyped-call]
-    ("--format",), choices=("table", "json"), default="table", help="output format (default: table)"
+_LEDGER = (
+    _argument("--reservations-conn-id", required=True, help="Airflow connection of the ledger's database"),
+    _argument("--reservations-table", default=DEFAULT_TABLE, help=f"name of its table (default: {DEFAULT_TABLE})"),
+    _argument("--schema", help="schema of its table (default: where the connection points)"),
 )
 
 
@@ -32,9 +40,33 @@ def get_commands() -> list[GroupCommand]:
         name="credits",
         help="Show the credit that an account has left",
         func=lazy_load_command(f"{__name__}.show_credits"),
-        args=(_CONN_ID, _FORMAT, ARG_VERBOSE),
+        args=(_CONN_IDS, ARG_OUTPUT, ARG_VERBOSE),
     )
-    return [GroupCommand(name="smspartner", help="Ask SMS Partner accounts", subcommands=(credits_command,))]
+    reservations_command = ActionCommand(
+        name="reservations",
+        help="Show who holds credit, and who waits for it",
+        func=lazy_load_command(f"{__name__}.show_reservations"),
+        args=(
+            *_LEDGER,
+            _argument("--conn-id", help="only of this SMS Partner connection"),
+            _argument("--all", action="store_true", help="with those that have ended"),
+            ARG_OUTPUT,
+            ARG_VERBOSE,
+        ),
+    )
+    release_command = ActionCommand(
+        name="release",
+        help="Release a reservation by hand: the credit is free, even while its campaign is sending",
+        func=lazy_load_command(f"{__name__}.release"),
+        args=(
+            _argument("reservation_id", help="as the command 'reservations' shows it"),
+            _argument("--epoch", type=int, required=True, help="as shown beside it: another one is left alone"),
+            *_LEDGER,
+            ARG_VERBOSE,
+        ),
+    )
+    commands = (credits_command, reservations_command, release_command)
+    return [GroupCommand(name="smspartner", help="Ask SMS Partner accounts", subcommands=commands)]
 
 
 @suppress_logs_and_warning
@@ -44,24 +76,91 @@ def show_credits(args: Namespace) -> None:
 
     :raises SystemExit: an account could not be read
     """
-    # As Airflow's own commands do, to find the connections that are kept in the metadata database.
-    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    _find_connections()
     readings, failures = [], []
     for conn_id in args.conn_id or [SMSPartnerHook.default_conn_name]:
         try:
             readings.append({"conn_id": conn_id} | SMSPartnerHook(conn_id).get_account().reading())
         except SMSPartnerError as error:
             failures.append(str(error))
-    if args.format == "json":
-        sys.stdout.write(json.dumps(readings, indent=2) + "\n")
-    elif readings:
-        _print_table(readings)
+    if readings or args.output in {"json", "yaml"}:
+        _print(readings, args.output, missing="unknown")
     if failures:
         raise SystemExit("\n".join(failures))
 
 
-def _print_table(readings: list[dict[str, int | str | None]]) -> None:
+@suppress_logs_and_warning
+def show_reservations(args: Namespace) -> None:
+    """
+    Print who holds credit and who waits for it.
+
+    :raises SystemExit: the ledger could not be read
+    """
+    try:
+        rows = _ledger(args).reservations(args.conn_id, active=not args.all)
+    except SMSPartnerError as error:
+        raise SystemExit(str(error)) from None
+    _print([_shown(row) for row in rows], args.output)
+
+
+@suppress_logs_and_warning
+def release(args: Namespace) -> None:
+    """
+    Release one epoch of a reservation, and say what that freed.
+
+    :raises SystemExit: the ledger could not be read, or there was nothing to release
+    """
+    try:
+        with _ledger(args).ledger() as ledger:
+            ended = ledger.release(args.reservation_id, args.epoch)
+    except SMSPartnerError as error:
+        raise SystemExit(str(error)) from None
+    if not ended:
+        raise SystemExit(f"Reservation {args.reservation_id}, epoch {args.epoch}, holds nothing: nothing was released")
+    _print([_shown(row) for row in ended], "table")
+
+
+def _find_connections() -> None:
+    # As Airflow's own commands do, to find the connections that are kept in the metadata database.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+
+
+def _ledger(args: Namespace) -> CreditReservationsHook:
+    _find_connections()
+    return CreditReservationsHook(
+        args.reservations_conn_id, reservations_table=args.reservations_table, schema=args.schema, create_table=False
+    )
+
+
+def _shown(row: Reservation) -> dict[str, Any]:
+    return {
+        "account": row.account,
+        "state": row.ended_how or row.state,
+        "amount": str(row.amount),
+        "deducted": str(row.deducted),
+        "credit_type": row.credit_type.value,
+        "who": row.origin,
+        "since": _at(row.granted_at or row.requested_at),
+        "expires": _at(row.expires_at),
+        "epoch": row.epoch,
+        "reservation_id": row.reservation_id,
+    }
+
+
+def _at(instant: Any) -> str | None:
+    return None if instant is None else instant.isoformat(timespec="seconds")
+
+
+def _print(rows: list[dict[str, Any]], output: str, missing: str = "") -> None:
+    """Print rows as Airflow's own commands do, but for numbers, which stay numbers, and what is missing."""
     from airflow.cli.simple_table import AirflowConsole
 
-    rows = [{name: "unknown" if figure is None else figure for name, figure in it.items()} for it in readings]
-    AirflowConsole().print_as_table(rows)
+    console = AirflowConsole()
+    if output in {"table", "plain"}:
+        rows = [{name: missing if value is None else value for name, value in row.items()} for row in rows]
+    {
+        "table": console.print_as_table,
+        "plain": console.print_as_plain_table,
+        "json": console.print_as_json,
+        "yaml": console.print_as_yaml,
+    }[output](rows)  # type: ignore[operator]  # it asks for a dictionary, and takes a list

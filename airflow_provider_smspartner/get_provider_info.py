@@ -39,6 +39,12 @@ _CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Sends the API key in clear text. Loopback needs no permission.",
         "schema": {"type": ["boolean", "null"], "default": False},
     },
+    "reservations_account": {
+        "label": "Account of the reservations",
+        "description": "One name for connections with keys of one account, so that they reserve from one balance. "
+        "Empty: the connection id.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 
 _GUIDES = (
@@ -69,7 +75,7 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "hooks": [_modules("hooks.smspartner")],
+        "hooks": [_modules("hooks.smspartner", "hooks.reservations")],
         "sensors": [_modules("sensors.credits")],
         "operators": [_modules("operators.credits")],
         "triggers": [_modules("triggers.credits")],

@@ -51,6 +51,21 @@ def instant(us: int) -> datetime:
     return _EPOCH + us * _MICROSECOND
 
 
+def reservation_id(
+    smspartner_conn_id: str,
+    dag_id: str | None = None,
+    task_id: str | None = None,
+    run_id: str | None = None,
+    map_index: int | None = None,
+    *,
+    holder: str | None = None,
+) -> str:
+    """Return the id that is the same for every try and re-run of one gate in one DAG run, or for one holder."""
+    # As a JSON list, because joined text would give ("a.b", "c") and ("a", "b.c") one id.
+    key = json.dumps([smspartner_conn_id, holder, dag_id, task_id, run_id, map_index])
+    return str(uuid5(_NAMESPACE, key))
+
+
 @dataclass(frozen=True)
 class Request:
     """
@@ -108,9 +123,8 @@ class Request:
     @property
     def reservation_id(self) -> str:
         """The same for every try and re-run of one gate in one DAG run."""
-        origin = (self.holder, self.dag_id, self.task_id, self.run_id, self.map_index)
-        # As a JSON list, because joined text would give ("a.b", "c") and ("a", "b.c") one id.
-        return str(uuid5(_NAMESPACE, json.dumps([self.account, self.smspartner_conn_id, *origin])))
+        task = (self.dag_id, self.task_id, self.run_id, self.map_index)
+        return reservation_id(self.smspartner_conn_id, *task, holder=self.holder)
 
 
 @dataclass(frozen=True)

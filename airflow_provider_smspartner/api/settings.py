@@ -42,6 +42,7 @@ class ConnectionSettings:
     :param max_retries: further tries of one call, after the first
     :param tls: how certificates are verified: another one where the CA bundle on disk is another
     :param proxy: URL of an HTTP proxy, the connection's or the environment's; may hold a password
+    :param reservations_account: the name that connections share when they are one account; None for the conn id
     """
 
     base_url: str
@@ -51,6 +52,7 @@ class ConnectionSettings:
     max_retries: int
     tls: ssl.SSLContext
     proxy: str | None = field(repr=False)
+    reservations_account: str | None = None
 
 
 def secrets_of(conn: Connection) -> set[str]:
@@ -196,6 +198,12 @@ def _proxy(value: object) -> str:
     return read_proxy(str(value))
 
 
+def _account_name(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= 250:
+        raise ValueError
+    return value.strip()
+
+
 @dataclass(frozen=True)
 class _Extra:
     """How one extra is read: its default, its reader (ValueError for a bad value), and the sentence on what to put."""
@@ -216,6 +224,7 @@ EXTRAS: Mapping[str, _Extra] = {
         "the URL of an HTTP proxy, such as 'http://proxy.example:3128'; percent-encode its user and password",
     ),
     "allow_http": _Extra(False, _boolean, "true or false"),
+    "reservations_account": _Extra(None, _account_name, "a name of at most 250 characters"),
 }
 
 

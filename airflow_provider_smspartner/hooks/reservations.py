@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
-from airflow_provider_smspartner.account import exact_credits
+from airflow_provider_smspartner.account import Credits, exact_credits
 from airflow_provider_smspartner.arguments import required_text
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-from airflow_provider_smspartner.reservation import OnRerun, Request, Reservation, exact_text
+from airflow_provider_smspartner.reservation import Note, OnRerun, Request, Reservation, exact_text
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -61,21 +61,22 @@ class CreditReservationsHook(BaseHook):
         self.schema = schema
         self.create_table = create_table
 
-    @contextmanager
-    def ledger(self) -> Iterator[Ledger]:
+    def open_ledger(self) -> Ledger:
         """
-        Open the ledger, and close it.
+        Return the ledger; whoever asks for it closes it.
 
         :raises SMSPartnerConfigurationError: the connection leads to no database that can hold one
         """
         from airflow_provider_smspartner.sql.engine import make_engine
+        from airflow_provider_smspartner.sql.reservation_visits import Visits
         from airflow_provider_smspartner.sql.reservations import Ledger
 
         engine = make_engine(required_text("reservations_conn_id", self.reservations_conn_id))
-        try:
-            yield Ledger(engine, self.reservations_table, self.schema, create_table=self.create_table)
-        finally:
-            engine.dispose()
+        return Ledger(Visits(engine, self.reservations_table, self.schema, create_table=self.create_table))
+
+    def ledger(self) -> closing[Ledger]:
+        """Return the ledger, to be used in a ``with`` statement that closes it."""
+        return closing(self.open_ledger())
 
     def reserve(
         self,
@@ -133,8 +134,19 @@ class CreditReservationsHook(BaseHook):
             outcome = ledger.grant(request, account.credits, note)
         if outcome.reservation is None:
             raise SMSPartnerUnavailableError("the ledger's tables were made anew during the reading: it is taken again")
-        self.log_outcome(outcome)
+        self._tell(outcome)
         return account, outcome
+
+    def decide(self, request: Request, reading: Mapping[str, Any], note: Sequence[Any]) -> Outcome:
+        """
+        Decide on a request by a reading that somebody else took, and log the figures behind that.
+
+        :param note: of the ledger, from before that reading: incarnation, version and microseconds since 1970
+        """
+        with self.ledger() as ledger:
+            outcome = ledger.grant(request, Credits.from_reading(reading), Note(*note))
+        self._tell(outcome)
+        return outcome
 
     def deduct(
         self, reservation: object, amount: int | Decimal | str, *, key: str | None = None
@@ -216,7 +228,7 @@ class CreditReservationsHook(BaseHook):
         with self.ledger() as ledger:
             return ledger.reservations(smspartner_conn_id, active=active)
 
-    def log_outcome(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: Outcome) -> None:
         """Log what became of a request, with the figures behind that."""
         row, verdict = outcome.reservation, outcome.verdict
         if row is None:

@@ -98,6 +98,12 @@ class SMSPartnerHook(BaseHook):
         with self._naming_the_connection():
             return self._settings.base_url
 
+    @property
+    def reservations_account(self) -> str:
+        """The name of the account in a ledger of reservations: the extra of that name, else the conn id."""
+        with self._naming_the_connection():
+            return self._settings.reservations_account or self.smspartner_conn_id
+
     def get_account(self) -> Account:
         """
         Ask for the account: one ``GET /v1/me``, tried again on what time may heal, as the connection allows.

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from airflow_provider_smspartner.sandbox.account import require
+from airflow_provider_smspartner.sandbox.account import SandboxAccount, require
 from airflow_provider_smspartner.sandbox.answers import Answer, of_the_sandbox, refusal
 
-if TYPE_CHECKING:
-    from airflow_provider_smspartner.sandbox.sandbox import SMSPartnerSandbox
+
+class Playable(Protocol):
+    """What a person can move: the account, and the faults of the sandbox."""
+
+    account: SandboxAccount
+
+    @property
+    def fail_next(self) -> Callable[..., None]:
+        """Queue a fault."""
+
+    @property
+    def recover(self) -> Callable[[], None]:
+        """Forget the faults that are queued."""
+
 
 _TRUTHS = {"true": True, "false": False}
 
 
-def act(sandbox: SMSPartnerSandbox, path: str, parameters: Mapping[str, str]) -> Answer:
+def act(sandbox: Playable, path: str, parameters: Mapping[str, str]) -> Answer:
     """Do what the path says; tell in words what makes no sense."""
     try:
         kind = ACTIONS[path](sandbox, parameters)
@@ -24,17 +36,17 @@ def act(sandbox: SMSPartnerSandbox, path: str, parameters: Mapping[str, str]) ->
     return of_the_sandbox({"balance": sandbox.account.told(), "currency": sandbox.account.currency}, kind)
 
 
-def _top_up(sandbox: SMSPartnerSandbox, parameters: Mapping[str, str]) -> str:
-    sandbox.top_up(parameters.get("amount", ""))
+def _top_up(sandbox: Playable, parameters: Mapping[str, str]) -> str:
+    sandbox.account.top_up(parameters.get("amount", ""))
     return "top-up"
 
 
-def _spend(sandbox: SMSPartnerSandbox, parameters: Mapping[str, str]) -> str:
-    sandbox.spend(parameters.get("amount", ""))
+def _spend(sandbox: Playable, parameters: Mapping[str, str]) -> str:
+    sandbox.account.spend(parameters.get("amount", ""))
     return "spent"
 
 
-def _fail(sandbox: SMSPartnerSandbox, parameters: Mapping[str, str]) -> str:
+def _fail(sandbox: Playable, parameters: Mapping[str, str]) -> str:
     """Queue a fault; ``times=all`` plays it until ``recover``, and ``code=30`` is short for an error of the API."""
     known = {*_FAULT, "code"}
     unknown = [name for name in parameters if name not in known]
@@ -46,7 +58,7 @@ def _fail(sandbox: SMSPartnerSandbox, parameters: Mapping[str, str]) -> str:
     return "fault queued"
 
 
-def _recover(sandbox: SMSPartnerSandbox, _: Mapping[str, str]) -> str:
+def _recover(sandbox: Playable, _: Mapping[str, str]) -> str:
     sandbox.recover()
     return "recovered"
 
@@ -85,7 +97,7 @@ _FAULT: dict[str, Callable[[str, str], Any]] = {
 }
 """What ``fail_next`` takes, and how each is read from a query."""
 
-ACTIONS: dict[str, Callable[[SMSPartnerSandbox, Mapping[str, str]], str]] = {
+ACTIONS: dict[str, Callable[[Playable, Mapping[str, str]], str]] = {
     "/sandbox/top-up": _top_up,
     "/sandbox/spend": _spend,
     "/sandbox/fail": _fail,

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID, uuid4, uuid5
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from sqlalchemy.engine import Connection, Engine
+
+    from airflow_provider_smspartner.account import Credits
 
 T = TypeVar("T")
 
@@ -55,11 +57,13 @@ class Visits:
     Visits to the accounts of a ledger, one at a time for each account.
 
     :param engine: of PostgreSQL, MySQL, MariaDB or SQLite
+    :param table: the name of the table of reservations; two more begin with it
+    :param schema: where they lie; None is where the connection points
     :param create_table: create the tables where they are missing
-    :raises SMSPartnerConfigurationError: the database cannot lock an account
+    :raises SMSPartnerConfigurationError: the database cannot lock an account, or a name is empty
     """
 
-    def __init__(self, engine: Engine, tables: ReservationTables, *, create_table: bool) -> None:
+    def __init__(self, engine: Engine, table: str, schema: str | None = None, *, create_table: bool = True) -> None:
         dialect = engine.dialect.name
         if dialect not in _CLOCKS:
             raise SMSPartnerConfigurationError(
@@ -70,7 +74,11 @@ class Visits:
         self._isolation = _ISOLATION.get(dialect, "READ COMMITTED")
         self._clock = sa.text(_CLOCKS[dialect])
         self._create_table = create_table
-        self._tables = tables
+        self._tables = ReservationTables(table, schema)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._engine.dispose()
 
     def visit(self, account: str, work: Callable[[Visit], T]) -> T:
         """Do some work in one transaction, under the account's lock, after what is past was ended."""
@@ -81,12 +89,26 @@ class Visits:
             return work(visit)
 
         try:
-            return self.run(once)
+            return self._run(once)
         except _NoAccountError:
             self._add_account(account)
-            return self.run(once)
+            return self._run(once)
 
-    def run(self, work: Callable[[Connection], T]) -> T:
+    def find(self, *, active: bool, **equal: object) -> list[Reservation]:
+        """
+        Return rows of any account, the latest last, without a lock.
+
+        :param active: leave out what has ended
+        :param equal: columns and what they are equal to, in every letter
+        """
+        rows = self._tables.reservations
+        conditions = [rows.c[name] == value for name, value in equal.items()]
+        conditions += [_is_open(rows)] if active else []
+        found = self._run(lambda connection: _select(connection, rows, *conditions))
+        # Compared again, as some databases compare texts without regard to case.
+        return [row for row in found if all(getattr(row, name) == value for name, value in equal.items())]
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
         """Do some work in one transaction; again from its beginning, a few times, where the database asks for it."""
 
         def once() -> T:
@@ -108,7 +130,7 @@ class Visits:
         return with_retries(attempt, engine=self._engine, table=self._tables.reservations)
 
     def _lock(self, connection: Connection, account: str) -> Visit:
-        accounts, account_id = self._tables.accounts, uuid_of(account)
+        accounts, account_id = self._tables.accounts, _uuid(account)
         this = accounts.c.account_id == account_id
         # Before any other statement: a SELECT would fix what MariaDB shows before it waits for the lock.
         connection.execute(sa.update(accounts).where(this).values(version=accounts.c.version + 1))
@@ -119,13 +141,13 @@ class Visits:
         return Visit(connection, self._tables, account_id, Note(row.incarnation, row.version, _clock_us(now)))
 
     def _add_account(self, account: str) -> None:
-        row = {"account_id": uuid_of(account), "account": account, "incarnation": str(uuid4()), "version": 0}
+        row = {"account_id": _uuid(account), "account": account, "incarnation": str(uuid4()), "version": 0}
 
         def add(connection: Connection) -> None:
             with suppress(IntegrityError):  # another one was faster
                 connection.execute(sa.insert(self._tables.accounts).values(row))
 
-        self.run(add)
+        self._run(add)
 
 
 @dataclass(frozen=True)
@@ -150,9 +172,10 @@ class Visit:
         """Tell whether a note is of this very table: one that was made anew knows nothing of what was held before."""
         return note.incarnation == self.note.incarnation and note.version < self.note.version
 
-    def rows(self, *conditions: Any) -> list[Reservation]:
-        """Return rows, the latest last."""
-        return select_reservations(self.connection, self.tables, *conditions)
+    def rows_of(self, reservation_id: str) -> list[Reservation]:
+        """Return all epochs of a reservation, the latest last."""
+        rows = self.tables.reservations
+        return _select(self.connection, rows, rows.c.reservation_id == reservation_id)
 
     def insert(self, row: Reservation) -> Reservation:
         """Add a row of this account."""
@@ -170,7 +193,7 @@ class Visit:
     def update_waiting(self, reservation_ids: Collection[str], **values: Any) -> None:
         """Change the rows of these ids that wait: one statement, however many."""
         rows, ids = self.tables.reservations, sorted(reservation_ids)
-        waiting = (rows.c.account_id == self.account_id, rows.c.granted_version.is_(None), is_open(self.tables))
+        waiting = (rows.c.account_id == self.account_id, rows.c.granted_version.is_(None), _is_open(rows))
         for begin in range(0, len(ids), _MOST_IDS):
             these = rows.c.reservation_id.in_(ids[begin : begin + _MOST_IDS])
             self.connection.execute(sa.update(rows).where(*waiting, these).values(values))
@@ -189,7 +212,7 @@ class Visit:
     def expire(self) -> None:
         """End what is past."""
         rows = self.tables.reservations
-        past = (rows.c.account_id == self.account_id, is_open(self.tables), rows.c.expires_us <= self.note.at_us)
+        past = (rows.c.account_id == self.account_id, _is_open(rows), rows.c.expires_us <= self.note.at_us)
         ended = {
             "ended_at": self.now,
             "ended_version": self.note.version,
@@ -198,10 +221,48 @@ class Visit:
         }
         self.connection.execute(sa.update(rows).where(*past).values(ended))
 
+    def amount_deducted(self, row: Reservation, key: str) -> Decimal | None:
+        """Return what was deducted from a row under a key; None where nothing was."""
+        kept = self.tables.deductions.c
+        this = kept.deduction_id == _uuid(row.reservation_id, row.epoch, key)
+        amount: Decimal | None = self.connection.execute(sa.select(kept.amount).where(this)).scalar()
+        return amount
+
+    def deduct(self, row: Reservation, key: str, amount: int | Decimal) -> Reservation:
+        """Deduct from a row; a hold is held anew, and never shorter than what an extension gave."""
+        values = {
+            "deduction_id": _uuid(row.reservation_id, row.epoch, key),
+            "reservation_id": row.reservation_id,
+            "epoch": row.epoch,
+            "account_id": self.account_id,
+            "deduction_key": key,
+            "amount": amount,
+            "deducted_at": self.now,
+            "version": self.note.version,
+            "settled_us": self.note.at_us + row.settles_after_us,
+        }
+        self.connection.execute(sa.insert(self.tables.deductions).values(values))
+        later_us = max(row.expires_us or 0, self.note.at_us + row.hold_for_us)
+        expires_us = later_us if row.state == "held" else row.expires_us
+        return self.update(row, deducted=row.deducted + amount, expires_us=expires_us)
+
+    def alike(self, credits: Credits, within: timedelta) -> tuple[str, ...]:
+        """Note the balance, and return the other accounts that showed the very same within that time."""
+        if not credits.balance:
+            return ()
+        accounts = self.tables.accounts
+        shown = {"balance": credits.balance, "currency": credits.currency}
+        this = accounts.c.account_id == self.account_id
+        self.connection.execute(sa.update(accounts).where(this).values(read_us=self.note.at_us, **shown))
+        recent = accounts.c.read_us >= self.note.at_us - microseconds(within)
+        same = [accounts.c[name] == value for name, value in shown.items()]
+        found = self.connection.execute(sa.select(accounts.c.account).where(~this, recent, *same))
+        return tuple(sorted(found.scalars()))
+
     def book(self, note: Note) -> Book:
         """Return what a reading with that note is weighed against; what has long ended costs nothing."""
         rows, unseen = self.tables.reservations, self._unseen(note)
-        conditions = (is_open(self.tables), rows.c.ended_version > note.version, rows.c.settled_us > note.at_us)
+        conditions = (_is_open(rows), rows.c.ended_version > note.version, rows.c.settled_us > note.at_us)
         counted = _any_of(rows.columns, rows.c.account_id == self.account_id, conditions)
         found = [row_to_reservation(row) for row in self.connection.execute(counted)]
         told = [replace(row, unseen=row.as_counted(unseen[row.reservation_id, row.epoch])) for row in found]
@@ -222,20 +283,19 @@ class _NoAccountError(Exception):
     """Raise where an account has no row yet: it is added in a transaction of its own."""
 
 
-def select_reservations(connection: Connection, tables: ReservationTables, *conditions: Any) -> list[Reservation]:
-    """Return rows of any account, the latest last."""
-    rows = tables.reservations
+def _select(connection: Connection, rows: sa.Table, *conditions: Any) -> list[Reservation]:
+    """Return rows, the latest last."""
     in_order = (rows.c.requested_version, rows.c.epoch)
     found = connection.execute(sa.select(*rows.columns).where(*conditions).order_by(*in_order))
     return [row_to_reservation(row) for row in found]
 
 
-def is_open(tables: ReservationTables) -> sa.ColumnElement[bool]:
+def _is_open(rows: sa.Table) -> sa.ColumnElement[bool]:
     """Return the condition that a row waits or holds."""
-    return tables.reservations.c.ended_version.is_(None)
+    return rows.c.ended_version.is_(None)
 
 
-def uuid_of(*key: object) -> str:
+def _uuid(*key: object) -> str:
     """Return a key of fixed length: a database may compare texts without regard to case."""
     return str(uuid5(_NAMESPACE, json.dumps(key)))
 

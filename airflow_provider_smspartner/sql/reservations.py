@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import sqlalchemy as sa
-
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.reservation import (
     Book,
@@ -18,16 +16,13 @@ from airflow_provider_smspartner.reservation import (
     microseconds,
     price_of,
 )
-from airflow_provider_smspartner.sql.reservation_tables import ReservationTables
-from airflow_provider_smspartner.sql.reservation_visits import Visit, Visits, is_open, select_reservations, uuid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from decimal import Decimal
 
-    from sqlalchemy.engine import Engine
-
     from airflow_provider_smspartner.account import Credits
+    from airflow_provider_smspartner.sql.reservation_visits import Visit, Visits
 
 T = TypeVar("T")
 
@@ -56,16 +51,15 @@ class Ledger:
     """
     Reserve, deduct, extend and release, each in one short transaction under the account's lock.
 
-    :param engine: of PostgreSQL, MySQL, MariaDB or SQLite
-    :param table: the name of the table of reservations; two more begin with it
-    :param schema: where they lie; None is where the connection points
-    :param create_table: create them where they are missing
-    :raises SMSPartnerConfigurationError: the database cannot lock an account, or a name is empty
+    :param visits: to the accounts, one at a time for each
     """
 
-    def __init__(self, engine: Engine, table: str, schema: str | None = None, *, create_table: bool = True) -> None:
-        self._tables = ReservationTables(table, schema)
-        self._visits = Visits(engine, self._tables, create_table=create_table)
+    def __init__(self, visits: Visits) -> None:
+        self._visits = visits
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._visits.close()
 
     def note(self, account: str) -> Note:
         """Return the fence of a reading that is taken after this."""
@@ -109,7 +103,7 @@ class Ledger:
         def decide(visit: Visit) -> Outcome:
             if not visit.is_after(note):
                 return Outcome(None)
-            past = visit.rows(self._tables.reservations.c.reservation_id == request.reservation_id)
+            past = visit.rows_of(request.reservation_id)
             if past and past[-1].state == "held" and _is_same_try(past[-1], request):
                 return Outcome(past[-1])
             row = _request_row(visit, request, past)
@@ -117,11 +111,12 @@ class Ledger:
             verdict = book.weigh(row, credits)
             if verdict.is_granted:
                 for old in past:
-                    if old.state == "held":
+                    # Of another account, as its connection said before, it has another lock: it expires.
+                    if old.state == "held" and old.account == request.account:
                         visit.end(old, "exchanged")
                 row = _hold(visit, row, credits)
             run_holds = sum(other.held for other in book.rows if _is_of_the_same_run(other, row))
-            return Outcome(row, verdict, run_holds, self._alike(visit, credits) if verdict.is_granted else ())
+            return Outcome(row, verdict, run_holds, visit.alike(credits, _ALIKE_WITHIN) if verdict.is_granted else ())
 
         return self._visits.visit(request.account, decide)
 
@@ -137,18 +132,13 @@ class Ledger:
         """
 
         def work(visit: Visit, row: Reservation) -> Reservation:
-            kept, deduction_id = self._tables.deductions.c, uuid_of(row.reservation_id, row.epoch, key)
-            told = visit.connection.execute(sa.select(kept.amount).where(kept.deduction_id == deduction_id)).scalar()
+            told = visit.amount_deducted(row, key)
             if told is not None:
                 _refuse_another_amount(key, told, amount)
                 return row
-            if row.state == "waiting" or (row.state == "ended" and row.ended_how != "expired"):
-                return row
-            self._insert_deduction(visit, row, deduction_id, key, amount)
-            # Never shorter than what an extension gave.
-            later = max(row.expires_us or 0, visit.note.at_us + row.hold_for_us)
-            expires_us = later if row.state == "held" else row.expires_us
-            return visit.update(row, deducted=row.deducted + amount, expires_us=expires_us)
+            if row.state == "held" or row.ended_how == "expired":
+                return visit.deduct(row, key, amount)
+            return row
 
         return self._visit_row(reservation_id, epoch, work)
 
@@ -163,18 +153,22 @@ class Ledger:
 
         return self._visit_row(reservation_id, epoch, work)
 
-    def release(self, reservation_id: str, epoch: int | None) -> list[Reservation]:
+    def release(
+        self, reservation_id: str, epoch: int | None = None, *, attempt: str | None = None
+    ) -> list[Reservation]:
         """
         End a hold, or a wait.
 
         :param epoch: None for all that are open
+        :param attempt: only what this try has asked for; None for any
         :return: the rows that this ended, as they were before
         """
 
         def work(visit: Visit, rows: list[Reservation]) -> list[Reservation]:
-            for row in (open_rows := [row for row in rows if row.state != "ended"]):
+            ended = [row for row in rows if row.state != "ended" and attempt in {None, row.attempt}]
+            for row in ended:
                 visit.end(row, "released" if row.state == "held" else "withdrawn")
-            return open_rows
+            return ended
 
         return self._visit_rows(reservation_id, epoch, work) or []
 
@@ -184,20 +178,13 @@ class Ledger:
 
     def reservations(self, smspartner_conn_id: str | None = None, *, active: bool = True) -> list[Reservation]:
         """Return the rows, without a lock: what is past may stand as held until somebody asks for its account."""
-        conditions = [is_open(self._tables)] if active else []
-        if smspartner_conn_id is not None:
-            conditions.append(self._tables.reservations.c.smspartner_conn_id == smspartner_conn_id)
-        return self._visits.run(lambda connection: select_reservations(connection, self._tables, *conditions))
+        of_one = {} if smspartner_conn_id is None else {"smspartner_conn_id": smspartner_conn_id}
+        return self._visits.find(active=active, **of_one)
 
     def of_gate(self, dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> list[Reservation]:
         """Return what a gate waits for or holds in a DAG run; None for the map index means all of a mapped one."""
-        rows = self._tables.reservations.c
-        conditions = (rows.run_id == run_id, rows.dag_id == dag_id, is_open(self._tables))
-        found = self._visits.run(lambda connection: select_reservations(connection, self._tables, *conditions))
-        gate = (dag_id, run_id, task_id)
-        # Compared here: some databases compare names without regard to case.
-        of_gate = [row for row in found if (row.dag_id, row.run_id, row.task_id) == gate]
-        return [row for row in of_gate if map_index in {None, row.map_index}]
+        found = self._visits.find(active=True, dag_id=dag_id, run_id=run_id, task_id=task_id)
+        return [row for row in found if map_index in {None, row.map_index}]
 
     def _visit_row(
         self, reservation_id: str, epoch: int | None, work: Callable[[Visit, Reservation], Reservation]
@@ -208,42 +195,15 @@ class Ledger:
         self, reservation_id: str, epoch: int | None, work: Callable[[Visit, list[Reservation]], T]
     ) -> T | None:
         """Do some work on the rows of an id under their account's lock."""
-        rows = self._tables.reservations.c
-        this = [rows.reservation_id == reservation_id] + ([] if epoch is None else [rows.epoch == epoch])
-        # In a transaction of its own: the lock comes before everything else.
-        found = self._visits.run(lambda connection: select_reservations(connection, self._tables, *this))
-        if not found:
+        # Looked up in a transaction of its own: the lock comes before everything else.
+        known = self._visits.find(active=False, reservation_id=reservation_id)
+        if not any(epoch in {None, row.epoch} for row in known):
             return None
-        return self._visits.visit(found[-1].account, lambda visit: work(visit, visit.rows(*this)))
 
-    def _insert_deduction(
-        self, visit: Visit, row: Reservation, deduction_id: str, key: str, amount: int | Decimal
-    ) -> None:
-        values = {
-            "deduction_id": deduction_id,
-            "reservation_id": row.reservation_id,
-            "epoch": row.epoch,
-            "account_id": visit.account_id,
-            "deduction_key": key,
-            "amount": amount,
-            "deducted_at": visit.now,
-            "version": visit.note.version,
-            "settled_us": visit.note.at_us + row.settles_after_us,
-        }
-        visit.connection.execute(sa.insert(self._tables.deductions).values(values))
+        def of_epoch(visit: Visit) -> T:
+            return work(visit, [row for row in visit.rows_of(reservation_id) if epoch in {None, row.epoch}])
 
-    def _alike(self, visit: Visit, credits: Credits) -> tuple[str, ...]:
-        """Note the balance, and return the other accounts that showed the very same a moment ago."""
-        if not credits.balance:
-            return ()
-        accounts = self._tables.accounts
-        shown = {"balance": credits.balance, "currency": credits.currency}
-        this = accounts.c.account_id == visit.account_id
-        visit.connection.execute(sa.update(accounts).where(this).values(read_us=visit.note.at_us, **shown))
-        recent = accounts.c.read_us >= visit.note.at_us - microseconds(_ALIKE_WITHIN)
-        same = [accounts.c[name] == value for name, value in shown.items()]
-        found = visit.connection.execute(sa.select(accounts.c.account).where(~this, recent, *same))
-        return tuple(sorted(found.scalars()))
+        return self._visits.visit(known[-1].account, of_epoch)
 
 
 def _request_row(visit: Visit, request: Request, past: list[Reservation]) -> Reservation:

@@ -57,7 +57,7 @@ def test_several_accounts_are_shown_as_json_with_exact_balances(
     airflow: Command, connect: Callable[..., str], sandbox: SMSPartnerSandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     conn_ids = [connect(sandbox, conn_id) for conn_id in ("north", "south")]
-    airflow("smspartner", "credits", "--format", "json", "--conn-id", "north", "--conn-id", "south")
+    airflow("smspartner", "credits", "--output", "json", "--conn-id", "north", "--conn-id", "south")
     told = json.loads(capsys.readouterr().out)
     assert [(one["conn_id"], one["sms"], one["balance"]) for one in told] == [
         (conn_id, 269082, "10225.119") for conn_id in conn_ids
@@ -70,6 +70,6 @@ def test_an_account_that_fails_costs_the_others_nothing_and_the_command_its_succ
     connect(sandbox, "good")
     connect(sandbox, "bad", api_key="another key")
     with pytest.raises(SystemExit, match=r"'bad': SMS Partner does not know this API key: check .* password"):
-        airflow("smspartner", "credits", "--conn-id", "bad", "--conn-id", "good", "--format", "json")
+        airflow("smspartner", "credits", "--conn-id", "bad", "--conn-id", "good", "--output", "json")
     (told,) = json.loads(capsys.readouterr().out)
     assert told["conn_id"] == "good"

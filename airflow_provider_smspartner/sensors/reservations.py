@@ -1,0 +1,229 @@
+"""Hold a campaign back until its credit is reserved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowRescheduleException, TaskDeferred
+
+from airflow_provider_smspartner.arguments import boolean, comes_later, integer, one_of, optional_text, required_text
+from airflow_provider_smspartner.arguments import seconds as in_seconds
+from airflow_provider_smspartner.exceptions import SMSPartnerError
+from airflow_provider_smspartner.sensors.gate import CreditGate
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_smspartner.account import CreditRequirement
+    from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+    from airflow_provider_smspartner.reservation import OnRerun, Request, Reservation
+    from airflow_provider_smspartner.triggers.reservations import CreditsReservationTrigger
+
+TAKE_OVER = timedelta(seconds=120)
+"""How long another triggerer may take to go on with what a dead one has left."""
+
+
+class CreditsReservationSensor(CreditGate):
+    """
+    Wait until enough credit of an SMS Partner account is free, and reserve it for this campaign.
+
+    No other campaign that reserves takes it then, until it is deducted, released, or expires. Who sends without a
+    reservation can still spend it.
+
+    A try that fails, is killed or skipped gives back what it has reserved. A task that is cleared exchanges its hold:
+    it reserves anew, and until that is granted the old hold stays.
+
+    Its XCom is the reading on which it was granted, as a ``CreditsSensor``'s, with ``reservation_id``, ``epoch`` and
+    ``held`` (an exact string). ``reservation_id`` is an XCom of its own besides.
+
+    All parameters of ``CreditsSensor``, and:
+
+    :param reservations_conn_id: the Airflow connection of the ledger's database: PostgreSQL, MySQL, MariaDB or SQLite
+        (templated)
+    :param priority: the higher one comes first (templated)
+    :param in_turn: nobody behind it in the queue takes credit first; else who fits may overtake
+    :param hold_for: how long it is held after the grant and anew after each deduction, as a timedelta or in seconds:
+        longer than the longest pause of the campaign. Then it expires, and others may take it
+    :param settles_after: how long the API may take to show what was spent, as a timedelta or in seconds
+    :param on_rerun: what a cleared campaign reserves: the ``"whole"`` again, or the ``"rest"`` that was not deducted
+    :param reservations_table: the name of the ledger's table; the names of two others begin with it (templated)
+    :param schema: the schema they lie in; None is where the connection points (templated)
+    :param create_table: create the tables where they are missing; when False, no DDL is issued
+    :raises SMSPartnerArgumentError: an argument makes no sense; while the DAG is parsed where that can be told before
+        templates are rendered
+    """
+
+    template_fields: Sequence[str] = (
+        *CreditGate.template_fields,
+        "reservations_conn_id",
+        "priority",
+        "reservations_table",
+        "schema",
+    )
+
+    def __init__(
+        self,
+        *,
+        reservations_conn_id: str,
+        priority: int | str = 0,
+        in_turn: bool = False,
+        hold_for: timedelta | float = timedelta(hours=72),
+        settles_after: timedelta | float = timedelta(seconds=60),
+        on_rerun: OnRerun = "whole",
+        reservations_table: str = "smspartner_credit_reservations",
+        schema: str | None = None,
+        create_table: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.reservations_conn_id = reservations_conn_id
+        self.priority = priority
+        self.in_turn = boolean("in_turn", in_turn)
+        self.hold_for = timedelta(seconds=in_seconds("hold_for", hold_for))
+        self.settles_after = timedelta(seconds=in_seconds("settles_after", settles_after, least=0))
+        self.on_rerun = one_of("on_rerun", on_rerun, ("whole", "rest"))
+        self.reservations_table = reservations_table
+        self.schema = schema
+        self.create_table = boolean("create_table", create_table)
+        self._gives_up_at: datetime | None = None
+        self._context: Context | None = None
+        self._check_the_ledger()
+
+    def execute(self, context: Context) -> Any:
+        """Wait as every sensor does; give back what was reserved if this ends otherwise than by success."""
+        return self._letting_go(context, lambda: super(CreditsReservationSensor, self).execute(context))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Come back from the triggerer; give back what was reserved if this ends otherwise than by success."""
+        return self._letting_go(
+            context, lambda: super(CreditsReservationSensor, self).resume_execution(next_method, next_kwargs, context)
+        )
+
+    def ask(self, requirement: CreditRequirement, context: Context) -> dict[str, Any] | None:
+        """Read the account once, and reserve; return what this task hands on, or None for not yet."""
+        account, outcome = self._hook().ask(self._request(requirement, context))
+        return self._handed_on(account.reading(), outcome.reservation, context)
+
+    def trigger(self, requirement: CreditRequirement, context: Context) -> CreditsReservationTrigger:
+        """Return the trigger that keeps this gate's place, and calls it when it can be granted."""
+        from airflow_provider_smspartner.triggers.reservations import CreditsReservationTrigger
+
+        return CreditsReservationTrigger(
+            reservation_id=self._reservation_id(context),
+            smspartner_conn_id=self.smspartner_conn_id,
+            reservations_conn_id=self.reservations_conn_id,
+            reservations_table=self.reservations_table,
+            schema=self.schema,
+            poke_interval=self.poke_interval,
+        )
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, gives_up_at: str | None = None
+    ) -> Any:
+        """
+        Reserve on the reading that this gate was called with; where that is refused by now, read anew, once.
+
+        :param gives_up_at: when the wait is over, as Airflow counts a timeout anew at each deferral
+        """
+        if gives_up_at is not None:
+            self._gives_up_at = datetime.fromisoformat(gives_up_at)
+        reading = self.reading_of(event)
+        note = (event or {}).get("note")
+        if note is not None:
+            outcome = self._hook().decide(self._request(self.requirement(), context), reading, note)
+            if xcom := self._handed_on(reading, outcome.reservation, context):
+                return xcom
+        return self.poke(context).xcom_value
+
+    def on_kill(self) -> None:
+        """Give back what this try has reserved: nobody will be told of it."""
+        if self._context is not None:
+            self._let_go(self._context)
+
+    def _hook(self) -> CreditReservationsHook:
+        from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+
+        return CreditReservationsHook(
+            required_text("reservations_conn_id", self.reservations_conn_id),
+            reservations_table=required_text("reservations_table", self.reservations_table),
+            schema=optional_text("schema", self.schema),
+            create_table=self.create_table,
+        )
+
+    def _request(self, requirement: CreditRequirement, context: Context) -> Request:
+        from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+        from airflow_provider_smspartner.reservation import Request
+
+        return Request(
+            account=SMSPartnerHook(self.smspartner_conn_id).reservations_account,
+            smspartner_conn_id=self.smspartner_conn_id,
+            requirement=requirement,
+            hold_for=self.hold_for,
+            settles_after=self.settles_after,
+            seen_for=timedelta(seconds=self.poke_interval) + TAKE_OVER,
+            priority=integer("priority", self.priority),
+            in_turn=self.in_turn,
+            on_rerun=self.on_rerun,
+            attempt=str(context["ti"].try_number),
+            **_task(context),
+        )
+
+    def _reservation_id(self, context: Context) -> str:
+        from airflow_provider_smspartner.reservation import reservation_id
+
+        return reservation_id(self.smspartner_conn_id, **_task(context))
+
+    def _handed_on(
+        self, reading: dict[str, Any], reservation: Reservation | None, context: Context
+    ) -> dict[str, Any] | None:
+        if reservation is None or reservation.state != "held":
+            return None
+        context["ti"].xcom_push(key="reservation_id", value=reservation.reservation_id)
+        return reading | reservation.as_xcom()
+
+    def _patience(self) -> timedelta:
+        """Return what is left of the time: a gate that was called in vain does not begin anew."""
+        now = datetime.now(UTC)
+        if self._gives_up_at is None:
+            self._gives_up_at = now + super()._patience()
+        return max(self._gives_up_at - now, timedelta(seconds=1))
+
+    def _kept(self) -> dict[str, Any]:
+        return {"gives_up_at": self._gives_up_at.isoformat()} if self._gives_up_at else {}
+
+    def _letting_go(self, context: Context, wait: Callable[[], Any]) -> Any:
+        self._context = context
+        try:
+            return wait()
+        except (TaskDeferred, AirflowRescheduleException):
+            raise
+        except BaseException:
+            self._let_go(context)
+            raise
+
+    def _let_go(self, context: Context) -> None:
+        """Give back what this try has reserved, or its place: a convenience, as what nobody gives back expires."""
+        try:
+            with self._hook().ledger() as ledger:
+                ended = ledger.release(self._reservation_id(context), attempt=str(context["ti"].try_number))
+        except SMSPartnerError as error:
+            self.log.warning("What this try may have reserved is not given back, and will expire: %s", error)
+            return
+        for row in ended:
+            self.log.info("Given back, as this try ends without success: %s", row.as_xcom())
+
+    def _check_the_ledger(self) -> None:
+        """Refuse while the DAG is parsed what makes no sense whatever templates will render."""
+        if not comes_later(self.priority):
+            integer("priority", self.priority)
+        for name in ("reservations_conn_id", "reservations_table"):
+            if not comes_later(getattr(self, name)):
+                required_text(name, getattr(self, name))
+
+
+def _task(context: Context) -> dict[str, Any]:
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": map_index}
