@@ -333,7 +333,7 @@ class Book:
         Decide on one request.
 
         :param request: its row, waiting. Where an older epoch of it still holds, that one's rest is exchanged, and so
-            counts only for deductions that the reading may not show yet
+            counts only for what the reading may not show as spent yet
         """
         ahead = [row for row in self._queue() if row.place() < request.place()]
         held = _Sum(credits, ((row, self._counted_against(request, row)) for row in self.rows))
@@ -374,7 +374,12 @@ class Book:
     def _counted_against(self, request: Reservation, row: Reservation) -> int | Decimal:
         counted = row.counted(self.note)
         is_exchanged = row.reservation_id == request.reservation_id and row.state == "held"
-        return min(counted, row.unseen) if is_exchanged else counted
+        return min(counted, row.unseen) if is_exchanged and self._shows(row, request.requested_at) else counted
+
+    def _shows(self, row: Reservation, since: datetime | None) -> bool:
+        """Tell whether the reading shows what a row's campaign spent before that: it may have died undeducted."""
+        is_late = since is not None and self.note.at_us < microseconds(since) + row.settles_after_us
+        return not (row.settles_after_us and is_late)
 
     def _verdict(self, request: Reservation, credits: Credits, held: _Sum, promised: _Sum, place: int) -> Verdict:
         # If any gate of an account subtracts what is pending, all do: it is paid from the one balance.

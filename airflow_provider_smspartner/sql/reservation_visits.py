@@ -228,8 +228,8 @@ class Visit:
         amount: Decimal | None = self.connection.execute(sa.select(kept.amount).where(this)).scalar()
         return amount
 
-    def deduct(self, row: Reservation, key: str, amount: int | Decimal) -> Reservation:
-        """Deduct from a row; a hold is held anew, and never shorter than what an extension gave."""
+    def insert_deduction(self, row: Reservation, key: str, amount: int | Decimal) -> None:
+        """Note what was deducted from a row."""
         values = {
             "deduction_id": _uuid(row.reservation_id, row.epoch, key),
             "reservation_id": row.reservation_id,
@@ -242,9 +242,6 @@ class Visit:
             "settled_us": self.note.at_us + row.settles_after_us,
         }
         self.connection.execute(sa.insert(self.tables.deductions).values(values))
-        later_us = max(row.expires_us or 0, self.note.at_us + row.hold_for_us)
-        expires_us = later_us if row.state == "held" else row.expires_us
-        return self.update(row, deducted=row.deducted + amount, expires_us=expires_us)
 
     def alike(self, credits: Credits, within: timedelta) -> tuple[str, ...]:
         """Note the balance, and return the other accounts that showed the very same within that time."""

@@ -136,9 +136,13 @@ class Ledger:
             if told is not None:
                 _refuse_another_amount(key, told, amount)
                 return row
-            if row.state == "held" or row.ended_how == "expired":
-                return visit.deduct(row, key, amount)
-            return row
+            if row.state != "held" and row.ended_how != "expired":
+                return row
+            visit.insert_deduction(row, key, amount)
+            # Held anew, and never shorter than what an extension gave.
+            later_us = max(row.expires_us or 0, visit.note.at_us + row.hold_for_us)
+            expires_us = later_us if row.state == "held" else row.expires_us
+            return visit.update(row, deducted=row.deducted + amount, expires_us=expires_us)
 
         return self._visit_row(reservation_id, epoch, work)
 
