@@ -141,6 +141,13 @@ class SMSPartnerHook(BaseHook):
                 raise failed
             return await self._aask(settings)
 
+    async def areservations_account(self) -> str:
+        """Return ``reservations_account``, on an event loop."""
+        with self._naming_the_connection():
+            kept = self._client_settings if monotonic() < self._read_again_at else None
+            settings = kept or await self._aread_settings()
+            return settings.reservations_account or self.smspartner_conn_id
+
     async def aclose(self) -> None:
         """Close the HTTP connection that ``aget_account`` keeps open."""
         if self._client is not None:

@@ -152,4 +152,4 @@ def test_importing_it_loads_neither_airflow_nor_a_third_party_client() -> None:
     code = "import sys, airflow_provider_smspartner.sandbox; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "airflow_provider_smspartner" in loaded
-    assert not {"airflow", "requests", "sqlalchemy", "httpx"} & set(loaded)
+    assert not {"airflow", "requests", "sqlalchemy", "aiohttp"} & set(loaded)
