@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from numbers import Integral, Real
 from operator import index
-from typing import NoReturn
+from typing import Any, NoReturn, Self
 
 from airflow_provider_smspartner.arguments import one_of, rendered_boolean, told
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerConfigurationError
@@ -77,6 +78,13 @@ class Credits(_NotForXCom):
     def __post_init__(self) -> None:
         if all(self.of(credit_type) is None for credit_type in CreditType):
             raise SMSPartnerArgumentError("credits need at least one count or the balance")
+
+    @classmethod
+    def from_reading(cls, reading: Mapping[str, Any]) -> Self:
+        """Return the credits of what ``Account.reading`` made: as they were, the balance exact."""
+        figures = {each.name: reading.get(each.name) for each in fields(cls)}
+        balance = figures["balance"]
+        return cls(**figures | {"balance": None if balance is None else Decimal(balance)})
 
     def __str__(self) -> str:
         """Tell every figure in a log or on a page, the unknown ones as such."""

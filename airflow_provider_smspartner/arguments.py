@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from numbers import Real
+from numbers import Integral, Real
 
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError
 
@@ -93,16 +94,41 @@ def rendered_boolean(name: str, value: object) -> bool:
     return text == "true" if text in ("true", "false") else boolean(name, value)
 
 
-def seconds(name: str, value: object) -> float:
+def integer(name: str, value: object) -> int:
+    """Return a whole number, also one that a template has rendered as text."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value, re.ASCII):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise SMSPartnerArgumentError(f"{name} is {told(value)}: use a whole number")
+    return int(value)
+
+
+def refuse_unknown(what: str, arguments: Iterable[str]) -> None:
+    """
+    Refuse arguments that a class does not know, as a row stored by another version has them.
+
+    :param what: the class
+    """
+    if names := ", ".join(map(repr, arguments)):
+        raise SMSPartnerArgumentError(
+            f"{what} knows no argument {names}: take it out, or install the same version of this package in worker and "
+            "triggerer"
+        )
+
+
+def seconds(name: str, value: object, *, or_none_at_all: bool = False) -> float:
     """
     Return a duration in seconds.
 
     :param value: seconds, or a timedelta
+    :param or_none_at_all: take 0, too
     :raises SMSPartnerArgumentError: it is neither, or no time that passes
     """
     duration = value.total_seconds() if isinstance(value, timedelta) else value
     is_number = isinstance(duration, Real) and not isinstance(duration, bool)
     # NaN is not above 0 either; compared before it is converted, as a large int makes no float.
+    if or_none_at_all and is_number and duration == 0:
+        return 0.0
     if not is_number or not 0 < duration <= LONGEST.total_seconds():  # type: ignore[operator]
         raise SMSPartnerArgumentError(
             f"{name} is {told(value)}: use a number of seconds or a timedelta, above 0 and within 100 years"

@@ -76,9 +76,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("hooks.smspartner", "hooks.reservations")],
-        "sensors": [_modules("sensors.credits")],
-        "operators": [_modules("operators.credits")],
-        "triggers": [_modules("triggers.credits")],
+        "sensors": [_modules("sensors.credits", "sensors.reservations")],
+        "operators": [_modules("operators.credits", "operators.reservations")],
+        "triggers": [_modules("triggers.credits", "triggers.reservations")],
         "extra-links": ["airflow_provider_smspartner.links.BuyCreditLink"],
         "cli": ["airflow_provider_smspartner.cli.get_commands"],
         "connection-types": [

@@ -50,7 +50,7 @@ class CreditsSensor(CreditGate):
         self.log.info("SMS Partner connection %r: %s", self.smspartner_conn_id, told)
         return account.reading() if requirement.is_met_by(account.credits) else None
 
-    def trigger(self, requirement: CreditRequirement) -> CreditsTrigger:
+    def trigger(self, requirement: CreditRequirement, context: Context) -> CreditsTrigger:
         """Return the trigger that asks the same."""
         from airflow_provider_smspartner.triggers.credits import CreditsTrigger
 

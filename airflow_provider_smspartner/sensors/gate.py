@@ -84,7 +84,7 @@ class CreditGate(BaseSensorOperator):
         """Ask once; return the XCom of a gate that opens, or None for one that waits on."""
 
     @abstractmethod
-    def trigger(self, requirement: CreditRequirement) -> BaseTrigger:
+    def trigger(self, requirement: CreditRequirement, context: Context) -> BaseTrigger:
         """Return the trigger that goes on asking when this gate leaves its worker."""
 
     def execute(self, context: Context) -> Any:
@@ -103,7 +103,7 @@ class CreditGate(BaseSensorOperator):
             self.log.warning("Transient error, the gate waits on: %s", error)
             xcom = None
         if xcom is None and self.deferrable:
-            self._defer(requirement)
+            self._defer(requirement, context)
         return PokeReturnValue(is_done=xcom is not None, xcom_value=xcom)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -164,8 +164,18 @@ class CreditGate(BaseSensorOperator):
         self.log.error("SMS Partner connection %r: permanent error, needs action:", conn_id)
         self.log.error("%s", error.args[0])
 
-    def _defer(self, requirement: CreditRequirement) -> NoReturn:
-        self.defer(trigger=self.trigger(requirement), method_name="execute_complete", timeout=self._patience())
+    def _defer(self, requirement: CreditRequirement, context: Context) -> NoReturn:
+        left = self._time_left()
+        trigger = self.trigger(requirement, context)
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=self._kept(), timeout=left)
+
+    def _kept(self) -> dict[str, Any]:
+        """Return what ``execute_complete`` gets beside the event: all else on this object is gone by then."""
+        return {}
+
+    def _time_left(self) -> timedelta:
+        """Return how long a deferral may last."""
+        return self._patience()
 
     def _patience(self) -> timedelta:
         """Return the shorter limit: Airflow 3 does not count ``execution_timeout`` while a task is deferred."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowRescheduleException, TaskDeferred
+from airflow.exceptions import AirflowRescheduleException
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_smspartner.arguments import boolean, comes_later, integer, one_of, optional_text, required_text
 from airflow_provider_smspartner.arguments import seconds as in_seconds
@@ -82,8 +83,8 @@ class CreditsReservationSensor(CreditGate):
         self.priority = priority
         self.in_turn = boolean("in_turn", in_turn)
         self.hold_for = timedelta(seconds=in_seconds("hold_for", hold_for))
-        self.settles_after = timedelta(seconds=in_seconds("settles_after", settles_after, least=0))
-        self.on_rerun = one_of("on_rerun", on_rerun, ("whole", "rest"))
+        self.settles_after = timedelta(seconds=in_seconds("settles_after", settles_after, or_none_at_all=True))
+        self.on_rerun: Any = one_of("on_rerun", on_rerun, ("whole", "rest"))
         self.reservations_table = reservations_table
         self.schema = schema
         self.create_table = boolean("create_table", create_table)
@@ -183,11 +184,11 @@ class CreditsReservationSensor(CreditGate):
         context["ti"].xcom_push(key="reservation_id", value=reservation.reservation_id)
         return reading | reservation.as_xcom()
 
-    def _patience(self) -> timedelta:
+    def _time_left(self) -> timedelta:
         """Return what is left of the time: a gate that was called in vain does not begin anew."""
         now = datetime.now(UTC)
         if self._gives_up_at is None:
-            self._gives_up_at = now + super()._patience()
+            self._gives_up_at = now + self._patience()
         return max(self._gives_up_at - now, timedelta(seconds=1))
 
     def _kept(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_smspartner.account import Account, CreditRequirement, Credits, CreditType, exact_credits
-from airflow_provider_smspartner.arguments import boolean, one_of, required_text, seconds
+from airflow_provider_smspartner.arguments import boolean, one_of, refuse_unknown, required_text, seconds
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerError
 from airflow_provider_smspartner.triggers.memory import Latch
 from airflow_provider_smspartner.triggers.readings import Reading, poll, stream_key
@@ -67,7 +67,7 @@ class CreditsTrigger(BaseEventTrigger):
         **unknown: Never,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own
-        _refuse_unknown(unknown)
+        refuse_unknown("CreditsTrigger", unknown)
         asked_for: Any = (min_credits, credit_type, subtract_pending)
         self.requirement = CreditRequirement(*asked_for)
         self.smspartner_conn_id = required_text("smspartner_conn_id", smspartner_conn_id)
@@ -190,14 +190,6 @@ class CreditsTrigger(BaseEventTrigger):
         arguments = self.serialize()[1] | {"poke_interval": None}
         del arguments["report_unreadable"]  # 1.0 had none, and what it has stored is to be found
         return json.dumps(arguments, sort_keys=True)
-
-
-def _refuse_unknown(arguments: dict[str, Never]) -> None:
-    if arguments:
-        raise SMSPartnerArgumentError(
-            f"CreditsTrigger knows no argument {', '.join(map(repr, arguments))}: take it out, or install the same "
-            "version of this package in worker and triggerer"
-        )
 
 
 def _rearmed(requirement: CreditRequirement, direction: str, margin: int | Decimal) -> int | Decimal:

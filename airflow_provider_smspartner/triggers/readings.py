@@ -59,5 +59,10 @@ async def _read(hook: SMSPartnerHook) -> Reading:
     except SMSPartnerError as error:
         return error.with_traceback(None)  # whose frames hold the request, and live as long as the error is passed on
     except Exception as exc:  # noqa: BLE001  # a fault of ours must not end the wait of every gate on the account
-        name = type(exc).__name__
+        return unforeseen(exc)
+
+
+def unforeseen(exc: Exception) -> SMSPartnerError:
+    """Return the error for a fault of ours, by its class alone: what its text or its frames hold, nobody knows."""
+    name = type(exc).__name__
     return SMSPartnerError(f"reading the account failed with {name}; it may pass by itself, else tell us of it")

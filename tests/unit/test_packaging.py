@@ -68,17 +68,18 @@ ROOMS = {
     "exceptions": set(),
     "arguments": {"exceptions"},
     "account": {"arguments", "exceptions"},
+    "reservation": {"account", "exceptions"},
     "sandbox": {"sandbox"},
     "api": {"", "account", "api", "exceptions"},
-    "sql": {"account", "arguments", "exceptions", "sql"},
+    "sql": {"account", "arguments", "exceptions", "reservation", "sql"},
     "links": set(),
     "get_provider_info": set(),
-    "hooks": {"account", "arguments", "api", "exceptions", "get_provider_info", "hooks", "sql"},
+    "hooks": {"account", "arguments", "api", "exceptions", "get_provider_info", "hooks", "reservation", "sql"},
     "lineage": {"hooks", "sql"},
-    "triggers": {"account", "arguments", "exceptions", "hooks", "triggers"},
-    "sensors": {"account", "arguments", "exceptions", "hooks", "links", "sensors", "triggers"},
+    "triggers": {"account", "arguments", "exceptions", "hooks", "reservation", "sql", "triggers"},
+    "sensors": {"account", "arguments", "exceptions", "hooks", "links", "reservation", "sensors", "triggers"},
     "operators": {"account", "arguments", "exceptions", "hooks", "lineage", "operators", "sql"},
-    "cli": {"exceptions", "hooks"},
+    "cli": {"exceptions", "hooks", "reservation"},
 }
 """What each part of the package may import of it: arrows point down, and api and sql meet only in what stands above."""
 
