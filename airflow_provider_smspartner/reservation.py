@@ -388,7 +388,7 @@ class Book:
         # As soon as two types hold, all compare in money: they are one balance at several prices.
         is_count = len(types) == 1 and types <= (_SMS_TYPES if pending else _COUNTS)
         unit = request.credit_type if is_count else None
-        name = unit.value if unit else credits.currency or "of the balance"
+        name = unit.value if unit else credits.currency or "money"
         try:
             needed = request.amount if unit else _cost(request, request.amount, credits)
             holds = _available(unit, pending, credits)

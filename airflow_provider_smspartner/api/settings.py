@@ -224,7 +224,7 @@ EXTRAS: Mapping[str, _Extra] = {
         "the URL of an HTTP proxy, such as 'http://proxy.example:3128'; percent-encode its user and password",
     ),
     "allow_http": _Extra(False, _boolean, "true or false"),
-    "reservations_account": _Extra(None, _account_name, "a name of at most 250 characters"),
+    "reservations_account": _Extra(None, _account_name, "a name of 250 characters at most"),
 }
 
 

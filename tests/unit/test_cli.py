@@ -69,7 +69,7 @@ def test_an_account_that_fails_costs_the_others_nothing_and_the_command_its_succ
 ) -> None:
     connect(sandbox, "good")
     connect(sandbox, "bad", api_key="another key")
-    with pytest.raises(SystemExit, match=r"'bad': SMS Partner does not know this API key: check .* password"):
+    with pytest.raises(SystemExit, match=r"'bad': SMS Partner does not know this API key: check .* API key"):
         airflow("smspartner", "credits", "--conn-id", "bad", "--conn-id", "good", "--output", "json")
     (told,) = json.loads(capsys.readouterr().out)
     assert told["conn_id"] == "good"
