@@ -246,10 +246,15 @@ def _read_kept(engine: Engine, table: sa.Table, rows: list[Row]) -> dict[str, Sn
     other = [name for name in _COLUMNS if not all(_is_of_type(row[name], table.c[name].type) for row in stored)]
     if other:
         raise columns_error(engine, table, other, "has other types than needed in")
-    kept = {row["snapshot_id"]: Snapshot(**{name: row[name] for name in _VALUES}) for row in stored}
+    kept = {_key_of(row): Snapshot(**{name: row[name] for name in _VALUES}) for row in stored}
     if len(kept) != len(stored):
         raise key_error(engine, table)
     return kept
+
+
+def _key_of(row: RowMapping) -> str:
+    """Return the key also of a column of another type, which gives a UUID back, or blanks."""
+    return str(row["snapshot_id"]).strip()
 
 
 def _is_of_type(value: object, kind: TypeEngine[Any]) -> bool:
@@ -269,8 +274,7 @@ def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Seq
     if len(stored) != len(rows):
         raise key_error(engine, table)
     written = {row["snapshot_id"]: row for row in rows}
-    # A column of another type gives a UUID or blanks back with the key.
-    pairs = [(written.get(str(row["snapshot_id"]).strip(), {}), row) for row in stored]
+    pairs = [(written.get(_key_of(row), {}), row) for row in stored]
     changed = [name for name in _COLUMNS if not all(_is_same(row.get(name), kept[name]) for row, kept in pairs)]
     if changed:
         raise columns_error(engine, table, changed, "does not keep as they are written")

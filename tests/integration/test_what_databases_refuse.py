@@ -141,6 +141,13 @@ def test_a_table_with_another_type_is_refused_by_the_name_of_the_column_or_loses
     assert execute(engine, "SELECT count(*) FROM credits") == [(0,)]
 
 
+def test_a_row_is_found_and_kept_whatever_its_column_pads_its_key_with(engine: Engine) -> None:
+    make_by_hand(engine, snapshot_id="CHAR(40)")
+    with engine.begin() as connection:
+        connection.execute(sa.insert(TABLE), vars(SNAPSHOT))
+    assert write_snapshots(engine, TABLE, [replace(SNAPSHOT, credit_sms=1)], keep=True) == [SNAPSHOT]
+
+
 def test_a_view_of_the_name_is_refused(engine: Engine) -> None:
     columns = ", ".join(f"'x' AS {column.name}" for column in TABLE.columns)
     execute(engine, f"CREATE VIEW credits AS SELECT {columns}")
