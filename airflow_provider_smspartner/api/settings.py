@@ -242,7 +242,7 @@ def _read_extras(extra: str | None) -> dict[str, Any]:
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

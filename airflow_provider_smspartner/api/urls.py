@@ -51,7 +51,7 @@ def read_proxy(text: str) -> str:
     parts = read_url(text)
     if parts.path not in ("", "/"):
         raise ValueError
-    unquote(f"{parts.username}{parts.password}", errors="strict").encode("latin-1")
+    unquote(f"{parts.username}{parts.password}").encode("latin-1")
     return text
 
 

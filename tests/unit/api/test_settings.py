@@ -148,7 +148,6 @@ def test_the_connection_s_proxy_comes_before_the_environment_s(monkeypatch: pyte
         ({"allow_http": "perhaps"}, "its extra 'allow_http' must be true or false"),
         ({"retries": 3}, "its extra holds the unknown 'retries'"),
         ("[1, 2]", "its extra must be a JSON object"),
-        (100_000 * "[", "its extra must be a JSON object"),
         ("{'timeout': 3}", "its extra must be a JSON object"),
     ],
 )
