@@ -131,6 +131,9 @@ SCENES = {
         lambda stage: _through_a_proxy(stage, "https://127.0.0.7:1/v1", "HTTP/1.1 407 KEY\r\nX-Key: KEY\r\n\r\n"),
         "127.0.0.",
     ),
+    "a proxy whose password nobody percent-encoded": Scene(
+        lambda stage: stage.connect(stage.account, proxy=f"http://someone:{PROXY_PASSWORD}#1@127.0.0.1:9"), ""
+    ),
     "a bad extra": Scene(lambda stage: stage.connect(stage.account, timeout=stage.key), ""),
     "a bad host": Scene(lambda stage: stage.connect(stage.account, host=f"https://{stage.key}@host/v1"), ""),
 }
