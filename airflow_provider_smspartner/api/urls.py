@@ -46,10 +46,10 @@ def read_proxy(text: str) -> str:
     """
     Return the URL of an HTTP proxy, with its user and password percent-encoded as they were.
 
-    :raises ValueError: it is none, or has a path, or a password that HTTP's basic authentication cannot carry
+    :raises ValueError: it is none, or has a path, a password without a user, or one that no library can send
     """
     parts = read_url(text)
-    if parts.path not in ("", "/"):
+    if parts.path not in ("", "/") or parts.username == "":
         raise ValueError
     unquote(f"{parts.username}{parts.password}").encode("latin-1")
     return text

@@ -85,6 +85,7 @@ def test_a_url_that_two_libraries_could_read_differently_is_refused(url: str) ->
     [
         "http://proxy.example:3128/path",
         "http://user:12/pass@proxy.example",
+        "http://:pass@proxy.example",
         "http://%D0%BA:x@proxy.example",
         "http://user:%FF@proxy.example",
     ],
