@@ -135,6 +135,25 @@ def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once_and_says_what_to_do
         assert failure["error_detail"][0]["exc_value"] == f"SMS Partner connection 'revoked': {failed_with}"
 
 
+def test_a_stored_trigger_that_is_refused_fails_its_own_gate_and_the_others_are_served_on(
+    airflow: Airflow, waiting: Waiting, account: SMSPartnerSandbox
+) -> None:
+    triggerer = airflow.process_of("triggerer")
+    before = triggerer, triggerer.children(recursive=True)
+    refused = airflow.trigger("gates_stored_by_another_version")
+    refused.wait_for(1, "failed")
+    assert [task["try_number"] for task in refused.tasks()] == [1]
+    told = [(entry["level"], entry["event"]) for entry in refused.log(gate=0) if "level" in entry]
+    assert ("error", "SMS Partner connection 'campaigns': permanent error, needs action:") in told
+    assert any(level == "error" and event.startswith("min_credits is '{{ params.n }}'") for level, event in told)
+    # Each of the two connections at least once, and by the same process as before.
+    asked = account.requests_by_key
+    airflow.until(lambda: len(account.requests_by_key - asked) == 2)
+    assert (triggerer, triggerer.children(recursive=True)) == before
+    assert triggerer.is_running()
+    assert waiting.runs["campaigns"].states()["deferred"] == GATES["campaigns"]
+
+
 @pytest.mark.parametrize("how", STOPS, ids=lambda how: how.name)
 def test_a_restart_of_the_triggerer_loses_no_gate(
     airflow: Airflow, waiting: Waiting, account: SMSPartnerSandbox, figures: Figures, how: signal.Signals
