@@ -1,4 +1,4 @@
-"""The errors of this provider: the class says what went wrong, and whether time may heal it."""
+"""The errors of this provider: the class says what went wrong, and whether it is transient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SMSPartnerError(AirflowException):
     """
 
     retryable: bool = True
-    """Whether time may heal it. Where it may not, the class is an ``AirflowFailException`` too: no task retries."""
+    """Whether it is transient. Where it is permanent, the class is an ``AirflowFailException`` too: no task retries."""
 
     retry_after: float | None = None
     """Seconds that the server asked to wait, which only an ``SMSPartnerUnavailableError`` can tell."""
@@ -94,8 +94,8 @@ _FINAL_CLASSES = {
 
 
 def from_event(event: dict[str, Any]) -> SMSPartnerError:
-    """Return the error that ``as_event`` took apart: one that ended a wait, and so one that needs a person."""
-    # A class that only the triggerer's version knows needs a person too.
+    """Return the error that ``as_event`` took apart: one that ended a wait, and so a permanent one."""
+    # So is one of a class that only the triggerer's version knows.
     error_class = _FINAL_CLASSES.get(event["class"], SMSPartnerRejectedError)
     error: SMSPartnerError = error_class(event["message"], code=event["code"], http_status=event["http_status"])
     error.conn_id = event["conn_id"]

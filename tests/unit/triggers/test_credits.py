@@ -68,11 +68,6 @@ async def test_a_connection_that_is_not_there_ends_a_gate(pauses: list[float]) -
     assert isinstance(from_event(event["error"]), SMSPartnerConfigurationError)
 
 
-async def test_an_error_class_of_a_newer_triggerer_still_needs_a_person() -> None:
-    event = SMSPartnerAccessError("no").as_event() | {"class": "SMSPartnerNewError"}
-    assert not from_event(event).retryable
-
-
 async def test_enough_credit_ends_a_gate_with_the_reading(
     sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
 ) -> None:
