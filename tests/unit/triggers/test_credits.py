@@ -250,10 +250,11 @@ async def test_with_airflow_s_memory_a_restarted_watcher_tells_once_that_it_cann
     assert statuses == [["unreadable"], [], ["readable"], [], ["unreadable"]]
 
 
-async def test_a_memory_that_is_broken_is_asked_once_and_not_at_each_reading() -> None:
+@pytest.mark.usefixtures("stored_at_once")
+async def test_a_memory_that_is_broken_is_asked_once_for_a_change_and_not_at_each_reading() -> None:
     memory = Memory(broken=True)
-    await fired_after_restart(memory, [60] * 20)
-    assert memory.asked == 2  # for the crossing, and for whether it can read
+    assert await fired_after_restart(memory, [49] * 20) == [49]
+    assert memory.asked == 3  # for the crossing, for whether it can read, and to keep that it has fired
 
 
 async def test_a_watcher_is_remembered_to_have_fired_only_once_airflow_has_had_time_to_store_the_event() -> None:

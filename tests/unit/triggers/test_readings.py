@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from typing import Any
 
-import psutil
 import pytest
 
 from airflow_provider_smspartner.exceptions import SMSPartnerError, SMSPartnerUnavailableError
@@ -87,27 +85,6 @@ async def test_a_reading_in_between_ends_a_row_of_failures(
 def test_the_pause_after_thousands_of_failures_is_a_number(failures: int) -> None:
     assert pause_after(SMSPartnerUnavailableError("away"), failures, 60) == 60
     assert 3_840 <= pause_after(SMSPartnerUnavailableError("away"), failures, 10**6) <= 6_400
-
-
-@pytest.fixture
-def connected(sandbox: SMSPartnerSandbox) -> Callable[[], int]:
-    """Count the connections that this process holds to the sandbox, as the operating system does."""
-    port = int(sandbox.url.rpartition(":")[2].partition("/")[0])
-
-    def connected() -> int:
-        return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))
-
-    return connected
-
-
-async def test_a_poll_that_ends_has_closed_its_connection(
-    sandbox: SMSPartnerSandbox, connect: Any, connected: Callable[[], int]
-) -> None:
-    connect(sandbox)
-    async with aclosing(poll("smspartner_default", 60)) as readings:
-        await anext(readings)
-        assert connected() == 1
-    assert connected() == 0
 
 
 async def test_a_fault_of_ours_ends_no_wait_and_is_told_by_its_class_alone(
