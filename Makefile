@@ -15,7 +15,7 @@ BENCH := .venv-bench
 # Without bytecode on disk, each process of a test would compile Airflow anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test faults fuzz check docs snowflake mysql matrix system system-kills system-celery airflow browser bench bench-quick constraints clean
+.PHONY: help demo test faults fuzz check docs snowflake mysql matrix system system-kills system-celery system-reservations airflow browser bench bench-quick constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ system-kills: $(CLUSTER)/.ready ## the same on PostgreSQL, while one part after 
 system-celery: $(CLUSTER)/.ready ## the same on Celery, Redis and PostgreSQL, with two workers
 	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
 	@$(BIN)/python -m pytest -q tests/system/celery
+
+system-reservations: $(CLUSTER)/.ready ## forty campaigns at once on credit for ten, on PostgreSQL and on Celery: nobody ends short
+	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
+	@$(BIN)/python -m pytest -q -rs tests/system/reservations
+	@ON_CELERY=1 $(BIN)/python -m pytest -q -rs tests/system/reservations
 
 # The example DAGs keep their snapshots in SQLite.
 airflow: $(AIRFLOW)/.ready ## a real Airflow to look around in, with a sandbox, until Ctrl-C

@@ -24,7 +24,9 @@ def world(*plans: Plan, balance: int = 20, **fields: Any) -> World:
 
 WORLDS: dict[str, Callable[[], World]] = {
     "two campaigns on credit for one": lambda: world(Plan("a", (3, 3)), Plan("b", (3, 3))),
-    "three on credit for two": lambda: world(Plan("a", (3,)), Plan("b", (5,)), Plan("c", (3,)), readings=1),
+    "three on credit for two": lambda: world(
+        Plan("a", (3,), deducts=False), Plan("b", (5,)), Plan("c", (3,), deducts=False), readings=1
+    ),
     "one expires": lambda: world(Plan("a", (3, 3)), Plan("b", (6,)), leaps=(HOUR + 1,), crashes=1),
     "one is run again": lambda: world(Plan("a", (3, 3), attempts=2), Plan("b", (4,)), readings=1),
     "one is run again for the rest": lambda: world(
@@ -36,13 +38,15 @@ WORLDS: dict[str, Callable[[], World]] = {
         Plan("a", (6,), settles_after=10), Plan("b", (5,), settles_after=10), lag=10, leaps=(5, 5)
     ),
     "debits show late, and one is run again": lambda: world(
-        Plan("a", (3, 3), attempts=2, settles_after=10),
-        Plan("b", (4,), settles_after=10),
+        Plan("a", (6,), attempts=2, settles_after=10),
+        Plan("b", (4,), settles_after=10, deducts=False),
         lag=10,
         leaps=(10,),
         readings=1,
     ),
-    "one takes its turn": lambda: world(Plan("a", (4,)), Plan("b", (8,), in_turn=True), Plan("c", (2,)), readings=1),
+    "one takes its turn": lambda: world(
+        Plan("a", (4,), deducts=False), Plan("b", (8,), in_turn=True), Plan("c", (2,), deducts=False), readings=1
+    ),
     "nobody deducts": lambda: world(Plan("a", (3, 3), deducts=False), Plan("b", (3, 3), deducts=False)),
 }
 
