@@ -177,11 +177,14 @@ class Visit:
         rows = self.tables.reservations
         return _select(self.connection, rows, rows.c.reservation_id == reservation_id)
 
-    def insert(self, row: Reservation) -> Reservation:
-        """Add a row of this account."""
-        values = {"account_id": self.account_id} | reservation_to_row(row)
-        self.connection.execute(sa.insert(self.tables.reservations).values(values))
-        return row
+    def save(self, row: Reservation, *, is_new: bool) -> None:
+        """Write a row of this account."""
+        values = reservation_to_row(row)
+        if is_new:
+            insert = sa.insert(self.tables.reservations).values({"account_id": self.account_id} | values)
+            self.connection.execute(insert)
+        else:
+            self.update(row, **values)
 
     def update(self, row: Reservation, **values: Any) -> Reservation:
         """Change a row, and return it as it is now."""

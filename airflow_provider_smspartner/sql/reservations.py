@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -106,7 +106,7 @@ class Ledger:
             past = visit.rows_of(request.reservation_id)
             if past and past[-1].state == "held" and _is_same_try(past[-1], request):
                 return Outcome(past[-1])
-            row = _request_row(visit, request, past)
+            row = _asked(visit, request, past)
             book = visit.book(note)
             verdict = book.weigh(row, credits)
             if verdict.is_granted:
@@ -114,7 +114,8 @@ class Ledger:
                     # Of another account, as its connection said before, it has another lock: it expires.
                     if old.state == "held" and old.account == request.account:
                         visit.end(old, "exchanged")
-                row = _hold(visit, row, credits)
+                row = _held(visit, row, credits)
+            visit.save(row, is_new=not past or past[-1].epoch != row.epoch)
             run_holds = sum(other.held for other in book.rows if _is_of_the_same_run(other, row))
             return Outcome(row, verdict, run_holds, visit.alike(credits, _ALIKE_WITHIN) if verdict.is_granted else ())
 
@@ -210,8 +211,8 @@ class Ledger:
         return self._visits.visit(known[-1].account, of_epoch)
 
 
-def _request_row(visit: Visit, request: Request, past: list[Reservation]) -> Reservation:
-    """Return the waiting row of a request, which keeps its place where it waits already."""
+def _asked(visit: Visit, request: Request, past: list[Reservation]) -> Reservation:
+    """Return the row of a request, which keeps its place where it waits already."""
     latest = past[-1] if past else None
     asked = request.requirement.min_credits
     sent = sum(row.deducted for row in past) if request.on_rerun == "rest" else 0
@@ -226,22 +227,20 @@ def _request_row(visit: Visit, request: Request, past: list[Reservation]) -> Res
         "seen_until_us": visit.note.at_us + microseconds(request.seen_for),
     }
     if latest is not None and latest.state == "waiting":
-        return visit.update(latest, **told)
+        return replace(latest, **told)
     names = ("account", "smspartner_conn_id", "holder", "dag_id", "task_id", "run_id", "map_index")
-    return visit.insert(
-        Reservation(
-            reservation_id=request.reservation_id,
-            epoch=latest.epoch + 1 if latest else 1,
-            requested_at=visit.now,
-            requested_version=visit.note.version,
-            **told,
-            **{name: getattr(request, name) for name in names},
-        )
+    return Reservation(
+        reservation_id=request.reservation_id,
+        epoch=latest.epoch + 1 if latest else 1,
+        requested_at=visit.now,
+        requested_version=visit.note.version,
+        **told,
+        **{name: getattr(request, name) for name in names},
     )
 
 
-def _hold(visit: Visit, row: Reservation, credits: Credits) -> Reservation:
-    return visit.update(
+def _held(visit: Visit, row: Reservation, credits: Credits) -> Reservation:
+    return replace(
         row,
         granted_at=visit.now,
         granted_version=visit.note.version,

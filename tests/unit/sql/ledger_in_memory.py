@@ -60,12 +60,14 @@ class VisitInMemory(Visit):
     def rows_of(self, reservation_id: str) -> list[Reservation]:
         return [row for (of, _), row in sorted(self.kept.reservations.items()) if of == reservation_id]
 
-    def insert(self, row: Reservation) -> Reservation:
+    def save(self, row: Reservation, *, is_new: bool) -> None:
+        assert is_new is ((row.reservation_id, row.epoch) not in self.kept.reservations)
         self.kept.reservations[row.reservation_id, row.epoch] = row
-        return row
 
     def update(self, row: Reservation, **values: Any) -> Reservation:
-        return self.insert(replace(self.kept.reservations[row.reservation_id, row.epoch], **values))
+        changed = replace(self.kept.reservations[row.reservation_id, row.epoch], **values)
+        self.kept.reservations[row.reservation_id, row.epoch] = changed
+        return changed
 
     def update_waiting(self, reservation_ids: Collection[str], **values: Any) -> None:
         for row in list(self.kept.reservations.values()):
