@@ -28,7 +28,9 @@ extensions = ["sphinx.ext.autodoc"]
 highlight_language = "none"
 nitpicky = True
 # Other projects' names, for whose links a build would have to reach their sites; and aliases, which have no page.
-nitpick_ignore_regex = [("py:class", r"(airflow|collections|datetime|decimal)\..*|Session|Decimal|Amount|Direction")]
+nitpick_ignore_regex = [
+    ("py:class", r"(airflow|collections|datetime|decimal)\..*|Session|Decimal|timedelta|Amount|Direction")
+]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
