@@ -7,14 +7,18 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, aclosing, closing
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
+from airflow_provider_smspartner.account import CreditRequirement
+from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sql.snapshots import snapshot_table
 from tests.airflow_versions import AIRFLOW, needs_airflow, open_dag_bag
@@ -75,6 +79,48 @@ def test_the_campaign_example_sends_only_once_the_credit_is_there(
     assert caplog.text.count("would now send to recipients") == 4
     written = warehouse.execute("SELECT task_id, credit_sms FROM smspartner_credit_snapshots ORDER BY captured_at")
     assert written.fetchall() == [("snapshot_before", 5263), ("snapshot_after", 5263)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CreditReservationsHook:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "ledger.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER", json.dumps(connection))
+    return CreditReservationsHook("ledger")
+
+
+def test_the_reserving_example_waits_for_its_credit_deducts_what_it_sends_and_releases(
+    connect: Any,
+    examples: DagBag,
+    ledger: CreditReservationsHook,
+    run_dag: Any,
+    once_it_waits: Any,
+    in_a_hurry: None,
+    caplog: Any,
+) -> None:
+    dag = examples.dags["smspartner_reserve_campaign"]
+    dag.get_task("reserve").poke_interval = 0.05
+    with SMSPartnerSandbox(balance="100") as sandbox:
+        connect(sandbox)
+        with once_it_waits(sandbox, lambda: sandbox.top_up("100")):
+            assert run_dag(dag).state == "success"
+    assert re.findall(r"would now send (\d+) SMS", caplog.text) == ["1000"] * 4
+    (row,) = ledger.reservations(active=False)
+    assert (row.amount, row.deducted, row.ended_how) == (4000, 4000, "released")
+
+
+def test_the_reserving_example_sends_nothing_without_its_hold(
+    sandbox: SMSPartnerSandbox, connect: Any, examples: DagBag, ledger: CreditReservationsHook, caplog: Any
+) -> None:
+    connect(sandbox)
+    send = examples.dags["smspartner_reserve_campaign"].get_task("send_chunk").python_callable
+    held = ledger.reserve("smspartner_default", CreditRequirement(1000), holder="a test", hold_for=timedelta(hours=1))
+    send(held.as_xcom(), [0, 10], {"sms_per_recipient": 2})
+    assert ledger.reservations()[0].held == 980
+    ledger.release(held)
+    caplog.clear()
+    with pytest.raises(AirflowException, match="reservation is gone"):
+        send(held.as_xcom(), [0, 10], {"sms_per_recipient": 2})
+    assert "would now send" not in caplog.text
 
 
 def test_the_deferrable_example_waits_in_the_triggerer_for_its_budget(
