@@ -51,6 +51,7 @@ _GUIDES = (
     "quick-start",
     "connection",
     "gate-a-campaign",
+    "reserve-credit",
     "guides/hook",
     "guides/sensor",
     "guides/operator",

@@ -70,7 +70,8 @@ def look_around(environment: Path) -> int:
     with SMSPartnerSandbox("100.00", keys, port=preferred_port(8025)) as sandbox, running(airflow):
         for conn_id, key in zip(ACCOUNTS, keys, strict=True):
             connect(airflow, conn_id, json.loads(sandbox.connection_json(key)))
-        connect(airflow, "warehouse", {"conn_type": "sqlite", "host": str(HOME / "warehouse.db")})
+        for conn_id in ("warehouse", "ledger"):
+            connect(airflow, conn_id, {"conn_type": "sqlite", "host": str(HOME / f"{conn_id}.db")})
         for dag in airflow.ask("GET", "/dags")["dags"]:
             if dag["dag_id"] != STAYS_PAUSED:
                 airflow.ask("PATCH", f"/dags/{dag['dag_id']}", {"is_paused": False})
@@ -121,6 +122,7 @@ def introduction(airflow: str, sandbox: str) -> str:
   Top up    In another terminal: curl -X POST '{sandbox}/sandbox/top-up?amount=100'
             Within twenty seconds or so the gate is open, and the task "send" has run.
   Then      {airflow}/dags/smspartner_gate_campaign (a campaign, of which the sending is a line in a log)
+            {airflow}/dags/smspartner_reserve_campaign (the same, with its credit set aside)
             {airflow}/connections (their form, the button Test)
             All DAGs are on but {STAYS_PAUSED}, which wants a schema that SQLite has not.
   Logs      {HOME.relative_to(ROOT)}

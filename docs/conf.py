@@ -29,7 +29,7 @@ highlight_language = "none"
 nitpicky = True
 # Other projects' names, for whose links a build would have to reach their sites; and aliases, which have no page.
 nitpick_ignore_regex = [
-    ("py:class", r"(airflow|collections|datetime|decimal)\..*|Session|Decimal|timedelta|Amount|Direction")
+    ("py:class", r"(airflow|collections|datetime|decimal)\..*|Session|Decimal|timedelta|Amount|Direction|OnRerun")
 ]
 
 autodoc_member_order = "bysource"

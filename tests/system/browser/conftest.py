@@ -51,7 +51,10 @@ def chromium(leave_out: Callable[[str], NoReturn]) -> str:
 @pytest.fixture(scope="session")
 def airflow(chromium: str, run_airflow: Callable[..., Airflow], airflow_home: Path) -> Airflow:
     """Run Airflow until the last test has ended; the connection to the account is made in the browser."""
-    connections = {"warehouse": json.dumps({"conn_type": "sqlite", "host": str(airflow_home / "warehouse.db")})}
+    connections = {
+        conn_id: json.dumps({"conn_type": "sqlite", "host": str(airflow_home / f"{conn_id}.db")})
+        for conn_id in ("warehouse", "ledger")
+    }
     return run_airflow(
         ".venv-airflow",
         REPOSITORY / "example_dags",

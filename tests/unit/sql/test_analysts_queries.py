@@ -13,7 +13,24 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from tests.analysts import PAGE, QUERIES, TABLE, ask, ask_as_on_the_page, create_by_hand, promised, write, write_example
+from tests.analysts import (
+    LEDGER,
+    LEDGER_QUERIES,
+    PAGE,
+    QUERIES,
+    SECONDS_WAITED,
+    TABLE,
+    ask,
+    ask_as_on_the_page,
+    ask_the_ledger,
+    create_by_hand,
+    execute_file,
+    promised,
+    promised_of_the_ledger,
+    write,
+    write_example,
+    write_reservations,
+)
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -150,9 +167,57 @@ def test_a_run_that_may_not_create_the_table_fills_the_one_of_the_page(engine: E
 def test_the_page_shows_every_query_its_result_and_every_column() -> None:
     page = (PAGE / "index.rst").read_text()
     included = re.findall(r"(?:literalinclude::|:file:|figure::) ([\w.]+)$", page, re.MULTILINE)
-    assert sorted(included) == sorted(path.name for path in PAGE.iterdir() if path.suffix in {".sql", ".csv", ".svg"})
-    assert {f"{query}.sql" for query in (*QUERIES, "create_table")} == {path.name for path in PAGE.glob("*.sql")}
+    shown_elsewhere = {"create_ledger.sql", "prune_ledger.sql"}
+    there = {path.name for path in PAGE.iterdir() if path.suffix in {".sql", ".csv", ".svg"}}
+    assert sorted(included) == sorted(there - shown_elsewhere)
+    assert {f"{query}.sql" for query in (*QUERIES, *LEDGER_QUERIES, "create_table")} == set(
+        re.findall(r"literalinclude:: (\w+\.sql)$", page, re.MULTILINE)
+    )
     assert set(re.findall(r"^ {4}\* - ``(\w+)``", page, re.MULTILINE)) == set(TABLE.columns.keys())
+
+
+@pytest.fixture
+def ledger() -> Iterator[Engine]:
+    engine = sa.create_engine("sqlite://")
+    LEDGER.reservations.metadata.create_all(engine)
+    write_reservations(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("query", LEDGER_QUERIES)
+def test_each_query_of_the_ledger_gives_the_result_on_the_page(ledger: Engine, query: str) -> None:
+    assert ask_the_ledger(ledger, query) == promised_of_the_ledger(query)
+
+
+def test_the_page_says_what_to_write_on_each_database() -> None:
+    page = " ".join((PAGE / "index.rst").read_text().split())
+    assert [sql for name, sql in SECONDS_WAITED.items() if name != "postgresql" and f"``{sql}``" not in page] == []
+
+
+def test_pruning_keeps_what_is_open_and_the_deductions_of_what_is_kept(ledger: Engine) -> None:
+    deduction = {"account_id": "paris", "amount": 1, "deducted_at": START, "version": 1, "settled_us": 0, "epoch": 1}
+    of = {"pruned": "newsletter monday", "kept": "reminder wednesday"}
+    rows = [{"deduction_id": key, "deduction_key": key, "reservation_id": of[key], **deduction} for key in of]
+    with ledger.begin() as connection:
+        connection.execute(LEDGER.deductions.insert(), rows)
+        connection.execute(
+            LEDGER.reservations.update()
+            .where(LEDGER.reservations.c.run_id == "monday")
+            .values(ended_at=datetime(2026, 6, 30, 23, tzinfo=UTC))
+        )
+    execute_file(ledger, "prune_ledger")
+    with ledger.connect() as connection:
+        runs = connection.execute(sa.select(LEDGER.reservations.c.run_id)).scalars().all()
+        deductions = connection.execute(sa.select(LEDGER.deductions.c.deduction_id)).scalars().all()
+    assert ("monday" in runs, len(runs), deductions) == (False, 5, ["kept"])
+
+
+def test_the_reservations_page_tells_every_column_of_the_ledger() -> None:
+    page = (PAGE.parent / "reserve-credit.rst").read_text()
+    told = [set(re.findall(r"^ {4}\* - ``(\w+)``", part, re.MULTILINE)) for part in page.split("\n``smspartner_")[1:]]
+    tables = (LEDGER.reservations, LEDGER.deductions, LEDGER.accounts)
+    assert told == [set(table.columns.keys()) for table in tables]
 
 
 def test_the_picture_is_what_its_script_draws() -> None:
