@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## real Airflow holds a campaign until there is credit for it, and keeps the history in a table
+demo: $(READY) ## two campaigns at once on real Airflow, on credit for one: nobody ends short, and the history is kept
 	@$(BIN)/python -m demo
 
 # Workers of their own: most of a test of a task is waiting.
