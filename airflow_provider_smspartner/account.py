@@ -66,6 +66,8 @@ class Credits(_NotForXCom):
     :param to_send: SMS pending departure (``toSend``); whether they are already debited is documented nowhere
     :param balance: the amount, in ``currency`` (``balance``, or ``solde``)
     :param currency: ISO 4217 code
+    :param unreadable: the unknown ones that the account reports all the same, but not as a plain number, each with the
+        API's name for it
     """
 
     sms: int | None
@@ -74,6 +76,7 @@ class Credits(_NotForXCom):
     to_send: int | None
     balance: Decimal | None
     currency: str | None
+    unreadable: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if all(self.of(credit_type) is None for credit_type in CreditType):
@@ -82,20 +85,31 @@ class Credits(_NotForXCom):
     @classmethod
     def from_reading(cls, reading: Mapping[str, Any]) -> Self:
         """Return the credits of what ``Account.reading`` made: as they were, the balance exact."""
-        figures = {each.name: reading.get(each.name) for each in fields(cls)}
+        figures: dict[str, Any] = {each.name: reading.get(each.name) for each in fields(cls) if each.compare}
         balance = figures["balance"]
         return cls(**figures | {"balance": None if balance is None else Decimal(balance)})
 
     def __str__(self) -> str:
         """Tell every figure in a log or on a page, the unknown ones as such."""
-        counts = {"sms": self.sms, "sms_low_cost": self.sms_low_cost, "hlr": self.hlr, "to_send": self.to_send}
-        figures = ", ".join(f"{_told(count)} {name}" for name, count in counts.items())
-        return f"{figures}, balance {_told(self.balance)} {self.currency or ''}".rstrip()
+        counts = ", ".join(f"{self._told(name)} {name}" for name in ("sms", "sms_low_cost", "hlr", "to_send"))
+        return f"{counts}, balance {self._told('balance')} {self.currency or ''}".rstrip()
 
     def of(self, credit_type: CreditType) -> int | Decimal | None:
         """Return the credit of that type, or None where the account does not report it."""
         credit: int | Decimal | None = getattr(self, CreditType(credit_type).value)
         return credit
+
+    def why_unknown(self, name: str) -> str:
+        """Return, for a log, why nobody knows the figure of that name: it is missing, or it cannot be read."""
+        if name in self.unreadable:
+            return f"the account reports {self.unreadable[name]!r}, but not as a plain number: unknown, and not 0"
+        return f"the account does not report {name!r}, which is unknown and not 0"
+
+    def _told(self, name: str) -> str:
+        figure = getattr(self, name)
+        if figure is None:
+            return "unreadable" if name in self.unreadable else "unknown"
+        return format(figure, "f" if isinstance(figure, Decimal) else "d")
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class Account(_NotForXCom):
     def reading(self) -> dict[str, int | str | None]:
         """Return the reading as an XCom or an event holds it: JSON-simple, the balance an exact string, no user."""
         credits = asdict(self.credits)
+        del credits["unreadable"]
         balance = self.credits.balance
         return credits | {
             "balance": None if balance is None else format(balance, "f"),
@@ -165,14 +180,10 @@ class CreditRequirement:
         available = self.available(credits)
         if available is None:
             unknown = self.credit_type.value if credits.of(self.credit_type) is None else "to_send"
-            return f"the account does not report {unknown!r}, which is unknown and not 0; {needed}"
+            return f"{credits.why_unknown(unknown)}; {needed}"
         unit = f" {credits.currency}" if self.credit_type is CreditType.BALANCE and credits.currency else ""
         pending = f" ({credits.to_send} pending subtracted)" if self.subtract_pending else ""
         return f"{available}{unit} {self.credit_type.value} available{pending}, {needed}"
-
-
-def _told(figure: int | Decimal | None) -> str:
-    return "unknown" if figure is None else format(figure, "f" if isinstance(figure, Decimal) else "d")
 
 
 def exact_credits(name: str, value: object, credit_type: CreditType) -> int | Decimal:

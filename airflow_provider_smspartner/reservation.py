@@ -446,6 +446,12 @@ def price_of(credit_type: CreditType, credits: Credits) -> Decimal | None:
     return _rounded_up(_ROUND_UP.divide(credits.balance, Decimal(count)))
 
 
+def _why_no_price(credit_type: CreditType, credits: Credits) -> str:
+    told = f"the account's figures imply no price of {credit_type.value!r}"
+    unreadable = [name for name in (credit_type.value, CreditType.BALANCE.value) if name in credits.unreadable]
+    return f"{told}: {credits.why_unknown(unreadable[0])}" if unreadable else told
+
+
 def _cost(row: Reservation, amount: int | Decimal, credits: Credits) -> Decimal:
     """Return the money that an amount of a row takes: at the price of its grant, or today's where that has risen."""
     if row.currency is not None and row.currency != credits.currency:
@@ -458,7 +464,7 @@ def _cost(row: Reservation, amount: int | Decimal, credits: Credits) -> Decimal:
     if price is None or has_risen:
         price = price_of(row.credit_type, credits)
     if price is None:
-        raise _UnknownError(f"the account's figures imply no price of {row.credit_type.value!r}")
+        raise _UnknownError(_why_no_price(row.credit_type, credits))
     return _rounded_up(_ROUND_UP.multiply(price, Decimal(amount)))
 
 
@@ -467,11 +473,11 @@ def _available(unit: CreditType | None, pending: set[CreditType], credits: Credi
     credit_type = unit or CreditType.BALANCE
     holds = credits.of(credit_type)
     if holds is None:
-        raise _UnknownError(f"the account does not report {credit_type.value!r}, which is unknown and not 0")
+        raise _UnknownError(credits.why_unknown(credit_type.value))
     if not pending:
         return holds
     if credits.to_send is None:
-        raise _UnknownError("the account does not report 'to_send', which is unknown and not 0")
+        raise _UnknownError(credits.why_unknown("to_send"))
     if unit:
         return holds - credits.to_send
     prices = [price_of(credit_type, credits) for credit_type in pending]

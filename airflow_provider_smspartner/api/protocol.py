@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from airflow_provider_smspartner import __version__
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 64 * 1024
 """An answer has about 400 bytes; whoever reads it stops after one byte more."""
-
-T = TypeVar("T")
 
 _OK = 200
 
@@ -56,9 +54,20 @@ _NOT_THE_API = (
     "it is no answer from SMS Partner's account service; it may pass by itself, else check the connection's host"
 )
 _NO_CREDITS = f"holds no readable credits: {_NOT_THE_API}"
+_UNREADABLE = "but not as plain numbers: it may pass by itself, else ask SMS Partner's support"
 _TOO_LONG = f"is longer than {MAX_BODY_BYTES // 1024} KiB, and not read further: {_NOT_THE_API}"
 _PACKED = "is packed, which nobody asked for, and not unpacked: check the proxy on the way"
-_FAILED = "says that it failed, and gives no code: it may pass by itself, else ask SMS Partner's support"
+_FAILED = "says that it failed, and gives no readable code: it may pass by itself, else ask SMS Partner's support"
+
+_FIGURES = {
+    "sms": ("creditSms",),
+    "sms_low_cost": ("creditSmsECO", "creditSmsLowCost"),
+    "hlr": ("creditHlr",),
+    "to_send": ("toSend",),
+    "balance": ("balance", "solde"),
+}
+"""The API's names of each figure. Two names mean one figure twice, not two figures: the first that can be read counts.
+The vendor announced that ``creditSmsLowCost`` goes away."""
 
 _XML_CREDITS = ("creditSms", "creditSmsLowCost", "creditHlr", "toSend", "solde", "currency", "balance")
 """What the unnamed entries of an XML answer mean, in their order."""
@@ -141,11 +150,12 @@ def parse_account(body: bytes, *, http_status: int = 200, content_type: str | No
     for code in codes:
         if code in _ACCESS_CODES:
             raise SMSPartnerAccessError(f"{_ACCESS_CODES[code]} (code {code})", code=code, http_status=http_status)
-    credits = _credits(answer.get("credits"))
+    figures = _figures(answer.get("credits"))
+    credits = _credits(figures)
     failed = _truth(answer.get("success")) is False
     if credits is None or failed or any(code != _OK for code in codes):
         unknown = next((code for code in codes if code != _OK), None)
-        _refuse(http_status, unknown, _FAILED if failed else _NO_CREDITS)
+        _refuse(http_status, unknown, _FAILED if failed else _no_credits(figures["unreadable"]))
     return Account(_user(answer.get("user")), credits, datetime.now(UTC))
 
 
@@ -183,9 +193,9 @@ def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:
         if body.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
             return _from_xml(body)
         text = _text(body, content_type)
-        answer = json.loads(text, parse_float=str, parse_constant=_no_number, object_pairs_hook=_named_once)
+        answer = json.loads(text, parse_float=str, parse_constant=float, object_pairs_hook=_named_once)
     except (ValueError, ArithmeticError, LookupError, RecursionError, SyntaxError):
-        # ValueError covers bad encodings and defusedxml's refusals; SyntaxError is what ElementTree's ParseError is.
+        # ValueError covers bad encodings and refused XML; SyntaxError is what ElementTree's ParseError is.
         return {}
     return answer if isinstance(answer, dict) else {}
 
@@ -195,10 +205,6 @@ def _text(body: bytes, content_type: str | None) -> str:
     if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or charset is None:
         return body.decode(json.detect_encoding(body))
     return body.decode(charset[1])
-
-
-def _no_number(_: str) -> None:
-    """Take NaN and Infinity, which Python's JSON accepts, for unknown."""
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -211,9 +217,10 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _from_xml(body: bytes) -> Mapping[str, Any]:
     """Name the entries of an XML answer: success and code, then the user by its names, the credits by their number."""
-    from defusedxml import ElementTree  # only who asks for XML pays for it
+    from xml.etree import ElementTree as ET  # only who asks for XML pays for it
 
-    root = ElementTree.fromstring(body, forbid_dtd=True)
+    _refuse_declarations(body)
+    root = ET.fromstring(body)  # noqa: S314 - without declarations, nothing in it expands or reaches out
     scalars = [entry.text for entry in root if len(entry) == 0]
     answer: dict[str, Any] = dict(zip(("success", "code"), scalars, strict=False))
     for entry in root:
@@ -226,6 +233,21 @@ def _from_xml(body: bytes) -> Mapping[str, Any]:
             # Nor can anybody tell which of two credits are right, as in JSON.
             answer["credits"] = named if "credits" not in answer and _holds_whole_texts(entry) else None
     return answer
+
+
+def _refuse_declarations(body: bytes) -> None:
+    """Refuse a document type: it alone can declare entities, which grow in memory or read files."""
+    from xml.parsers import expat
+
+    def refuse(*_: object) -> NoReturn:
+        raise ValueError
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(body, True)
+    except expat.ExpatError:
+        raise ValueError from None
 
 
 def _holds_whole_texts(entry: Element) -> bool:
@@ -250,25 +272,31 @@ def _truth(value: object) -> bool | None:
     return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
 
 
-def _credits(fields: object) -> Credits | None:
-    if not isinstance(fields, dict):
-        return None
+def _figures(fields: object) -> dict[str, Any]:
+    """Return what ``Credits`` is made of, with the API's names of what is there and cannot be read."""
+    named = fields if isinstance(fields, dict) else {}
+    figures: dict[str, Any] = {"currency": _currency(named.get("currency"))}
+    unreadable = {}
+    for figure, names in _FIGURES.items():
+        read = _amount if figure == "balance" else _count
+        figures[figure] = next((value for name in names if (value := read(named.get(name))) is not None), None)
+        reported = [name for name in names if named.get(name) is not None and str(named[name]).strip()]
+        if figures[figure] is None and reported:
+            unreadable[figure] = reported[0]
+    return figures | {"unreadable": unreadable}
+
+
+def _credits(figures: Mapping[str, Any]) -> Credits | None:
     try:
-        return Credits(
-            sms=_count(fields.get("creditSms")),
-            # Two names of one count, not two counts. The vendor announced that the second goes away.
-            sms_low_cost=_first(_count(fields.get(name)) for name in ("creditSmsECO", "creditSmsLowCost")),
-            hlr=_count(fields.get("creditHlr")),
-            to_send=_count(fields.get("toSend")),
-            balance=_first(_amount(fields.get(name)) for name in ("balance", "solde")),
-            currency=_currency(fields.get("currency")),
-        )
+        return Credits(**figures)
     except ValueError:
         return None
 
 
-def _first(values: Iterable[T | None]) -> T | None:
-    return next((value for value in values if value is not None), None)
+def _no_credits(unreadable: Mapping[str, str]) -> str:
+    if not unreadable:
+        return _NO_CREDITS
+    return f"holds no readable credits, as it reports {', '.join(unreadable.values())}, {_UNREADABLE}"
 
 
 def _count(value: object) -> int | None:

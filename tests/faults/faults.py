@@ -187,7 +187,7 @@ NO_CREDITS = f"the answer (HTTP 200) holds no readable credits: {_NO_ANSWER}"
 TOO_LONG = f"the answer (HTTP 200) is longer than 64 KiB, and not read further: {_NO_ANSWER}"
 PACKED = "the answer (HTTP 200) is packed, which nobody asked for, and not unpacked: check the proxy on the way"
 FAILED = (
-    "the answer (HTTP 200) says that it failed, and gives no code: "
+    "the answer (HTTP 200) says that it failed, and gives no readable code: "
     "it may pass by itself, else ask SMS Partner's support"
 )
 
@@ -233,6 +233,13 @@ FIELDS = {
 """The vendor's sample."""
 ALL = Credits(269082, 444570, 2045023, 0, Decimal("10225.119"), "EUR")
 NO_SMS = replace(ALL, sms=None)
+UNREADABLE_SMS = replace(NO_SMS, unreadable={"sms": "creditSms"})
+NO_COUNT = replace(
+    NO_SMS,
+    sms_low_cost=None,
+    hlr=None,
+    unreadable={"sms": "creditSms", "sms_low_cost": "creditSmsLowCost", "hlr": "creditHlr"},
+)
 ACCOUNT = json.dumps({"success": True, "code": 200, "user": USER, "credits": FIELDS}, ensure_ascii=False).encode()
 MANY = 400 * "9"
 
@@ -427,11 +434,11 @@ BODIES = (
             "NaN and Infinity",
             ACCOUNT.replace(b"269082", b"NaN").replace(b"444570", b"Infinity").replace(b"2045023", b"-Infinity"),
         ),
-        replace(NO_SMS, sms_low_cost=None, hlr=None),
+        NO_COUNT,
     ),
     _read(
         _body("400-digits", "integers of 400 digits", ACCOUNT.replace(b"269082", MANY.encode())),
-        NO_SMS,
+        UNREADABLE_SMS,
     ),
     _body("5000-digits", "an integer of 5,000 digits", ACCOUNT.replace(b"269082", 5_000 * b"9")),
 )
@@ -492,12 +499,19 @@ SHAPES = (
     _body("credits-a-number", "credits that are a number", _answer_with(269082)),
     _body("credits-a-list", "credits that are a list", _answer_with(list(FIELDS.values()))),
     _body("figures-renamed", "every figure under another name", _answer_with({"sms": 269082, "amount": "10225.119"})),
+    _body(
+        "figures-with-commas",
+        'no figure but "269,082", "34,18" and 1000.0',
+        _answer_with({"creditSms": "269,082", "creditHlr": 1000.0, "balance": "34,18"}),
+        "the answer (HTTP 200) holds no readable credits, as it reports creditSms, creditHlr, balance, "
+        "but not as plain numbers: it may pass by itself, else ask SMS Partner's support",
+    ),
     _fields("count-missing", "no creditSms", NO_SMS, without=("creditSms",)),
     _fields("count-renamed", "creditSms under another name", NO_SMS, without=("creditSms",), creditPremium=269082),
     _fields("count-null", "creditSms is null", NO_SMS, creditSms=None),
-    _fields("count-true", "creditSms is true", NO_SMS, creditSms=True),
-    _fields("count-fraction", "creditSms is 269082.5", NO_SMS, creditSms=269082.5),
-    _fields("count-words", 'creditSms is "269 082"', NO_SMS, creditSms="269 082"),
+    _fields("count-true", "creditSms is true", UNREADABLE_SMS, creditSms=True),
+    _fields("count-fraction", "creditSms is 269082.5", UNREADABLE_SMS, creditSms=269082.5),
+    _fields("count-words", 'creditSms is "269 082"', UNREADABLE_SMS, creditSms="269 082"),
     _fields("count-negative", "creditSms is -5", replace(ALL, sms=-5), creditSms=-5),
     _fields("balance-negative", 'the balance is "-3.000"', replace(ALL, balance=Decimal("-3.000")), balance="-3.000"),
     _fields("count-as-string", 'creditSms is "269082", a string', creditSms="269082"),
@@ -530,6 +544,10 @@ XML_ANSWERS = (
     _xml("xml-truncated", "cut off", XML[:-20]),
     _xml("xml-entry-missing", "a credit entry too few", XML.replace(_XML_FIRST, "")),
     _xml("xml-entry-more", "a credit entry too many", XML.replace(_XML_FIRST, 2 * _XML_FIRST)),
+    _read(
+        _xml("xml-count-words", "creditSms with a blank in it", XML.replace(_XML_FIRST, "<entry>269 082</entry>")),
+        UNREADABLE_SMS,
+    ),
     _xml("xml-empty", "an empty root", "<result/>"),
     replace(
         _xml("xml-code-10", "code 10", "<result><entry>false</entry><entry>10</entry></result>"),

@@ -74,6 +74,33 @@ def test_pending_sms_subtracted_from_unknown_credit_leave_it_unknown() -> None:
     assert "does not report 'sms'" in requirement.describe(credits)
 
 
+@pytest.mark.parametrize(
+    ("name", "requirement"),
+    [
+        ("sms", CreditRequirement(1)),
+        ("balance", CreditRequirement(1, "balance")),  # type: ignore[arg-type]
+        ("to_send", CreditRequirement(1, subtract_pending=True)),
+    ],
+)
+def test_credit_that_is_there_and_cannot_be_read_is_not_said_to_be_missing(
+    name: str, requirement: CreditRequirement
+) -> None:
+    credits = replace(CREDITS, **{name: None}, unreadable={name: "asTheApiNamesIt"})  # type: ignore[arg-type]
+    assert not requirement.is_met_by(credits)
+    assert requirement.describe(credits) == (
+        "the account reports 'asTheApiNamesIt', but not as a plain number: unknown, and not 0; 1 needed: not enough"
+    )
+
+
+def test_what_cannot_be_read_changes_no_reading_and_no_comparison() -> None:
+    credits = replace(UNKNOWN, unreadable={"sms": "creditSms"})
+    account = Account(User(None, None, None), credits, datetime.now(UTC))
+    assert credits == UNKNOWN
+    assert repr(credits) == repr(UNKNOWN)
+    assert account.reading() == replace(account, credits=UNKNOWN).reading()
+    assert "does not report 'sms'" in Credits.from_reading(account.reading()).why_unknown("sms")
+
+
 def test_a_description_says_what_is_there_and_what_is_needed() -> None:
     assert CreditRequirement(5000).describe(CREDITS) == "269082 sms available, 5000 needed: enough"
     assert (
@@ -189,6 +216,7 @@ def test_every_credit_type_names_a_figure_of_the_credits() -> None:
 def test_credits_tell_each_figure_and_what_is_unknown() -> None:
     assert str(CREDITS) == "269082 sms, 444570 sms_low_cost, 2045023 hlr, 82 to_send, balance 10225.119 EUR"
     assert str(UNKNOWN) == "unknown sms, unknown sms_low_cost, 1 hlr, unknown to_send, balance unknown"
+    assert str(replace(UNKNOWN, unreadable={"sms": "creditSms"})).startswith("unreadable sms, unknown sms_low_cost")
 
 
 def test_a_reading_is_json_simple_exact_and_holds_nobody_s_name() -> None:

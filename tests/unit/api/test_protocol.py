@@ -121,12 +121,66 @@ def test_what_is_no_plain_number_is_an_unknown_balance(value: object) -> None:
     assert credits_of(balance=value).balance is None
 
 
+UNREADABLE = ["34,18", "1 234", 1000.0, "1e3", True, [1], {"eur": 1}]
+
+
+@pytest.mark.parametrize("value", UNREADABLE)
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        *(("creditSms", "sms"), ("creditSmsECO", "sms_low_cost"), ("creditSmsLowCost", "sms_low_cost")),
+        *(("toSend", "to_send"),),
+    ],
+)
+def test_a_figure_that_is_there_and_cannot_be_read_is_named_as_the_api_names_it(
+    name: str, figure: str, value: object
+) -> None:
+    credits = credits_of(**{name: value})
+    assert credits.unreadable == {figure: name}
+    assert credits == Credits(None, None, 1, None, None, None)
+
+
+@pytest.mark.parametrize("value", ["34,18", "1 234.5", "10 EUR", True, [1]])
+@pytest.mark.parametrize("name", ["balance", "solde"])
+def test_a_balance_that_is_there_and_cannot_be_read_is_named_as_the_api_names_it(name: str, value: object) -> None:
+    assert credits_of(**{name: value}).unreadable == {"balance": name}
+
+
+@pytest.mark.parametrize("missing", [{}, {"creditSms": None}, {"creditSms": ""}, {"creditSms": " "}])
+def test_a_figure_that_is_missing_null_or_empty_is_not_taken_for_an_unreadable_one(missing: dict[str, Any]) -> None:
+    assert credits_of(**missing).unreadable == {}
+
+
+def test_a_figure_that_is_read_under_its_other_name_is_not_called_unreadable() -> None:
+    assert credits_of(balance="n/a", solde="2", creditSmsECO="1 234", creditSmsLowCost=7).unreadable == {}
+
+
+def test_an_xml_figure_that_cannot_be_read_is_named_by_its_place() -> None:
+    figures = parse_account(XML_SAMPLE.replace(b"269070", b"269 070").replace(b"2044937", b"")).credits
+    assert (figures.sms, figures.hlr, figures.unreadable) == (None, None, {"sms": "creditSms"})
+
+
+@pytest.mark.parametrize("value", UNREADABLE)
+def test_an_answer_of_which_nothing_can_be_read_names_the_fields_and_never_their_values(value: object) -> None:
+    with pytest.raises(SMSPartnerResponseError) as refusal:
+        parse_account(body({"creditSms": value, "solde": "34,18", "creditHlr": None}))
+    assert str(refusal.value) == (
+        "the answer (HTTP 200) holds no readable credits, as it reports creditSms, solde, but not as plain numbers: "
+        "it may pass by itself, else ask SMS Partner's support"
+    )
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_the_bare_nan_and_infinity_that_pythons_json_accepts_are_unknown(number: str) -> None:
     credits = parse_account(
         f'{{"credits": {{"balance": {number}, "creditSms": {number}, "toSend": 3, "creditHlr": 1}}}}'.encode()
     ).credits
     assert credits == Credits(None, None, 1, 3, None, None)
+    assert credits.unreadable == {"sms": "creditSms", "balance": "balance"}
+
+
+def test_a_bare_nan_is_no_currency_although_it_has_three_letters() -> None:
+    assert parse_account(b'{"credits": {"creditHlr": 1, "currency": NaN}}').credits.currency is None
 
 
 @pytest.mark.parametrize(
@@ -170,7 +224,7 @@ def test_a_good_body_counts_whatever_the_status(status: int) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_code_that_needs_a_person_is_an_access_error_in_every_shape(code: int, shape: str, status: int) -> None:
+def test_a_code_of_a_permanent_error_is_an_access_error_in_every_shape(code: int, shape: str, status: int) -> None:
     with pytest.raises(SMSPartnerAccessError) as refusal:
         parse_account(shape.format(code=code).encode(), http_status=status)
     assert refusal.value.code == code
@@ -219,7 +273,9 @@ def test_an_answer_without_readable_credits_is_no_answer(answer: bytes, code: in
 @pytest.mark.parametrize(
     ("status", "error", "retryable"),
     [
+        (300, SMSPartnerResponseError, True),
         (301, SMSPartnerResponseError, True),
+        (399, SMSPartnerResponseError, True),
         (400, SMSPartnerRejectedError, False),
         (401, SMSPartnerAccessError, False),
         (403, SMSPartnerAccessError, False),
@@ -242,6 +298,12 @@ def test_the_status_decides_where_the_body_does_not(
     assert refusal.value.http_status == status
 
 
+@pytest.mark.parametrize("status", [300, 301, 399])
+def test_every_status_of_a_redirect_leads_to_the_host(status: int) -> None:
+    with pytest.raises(SMSPartnerResponseError, match="the answer is a redirect .* check the connection's host"):
+        parse_account(b"", http_status=status)
+
+
 def test_no_word_of_a_foreign_answer_stands_in_an_error() -> None:
     for answer in (b'{"success": false, "code": 10, "message": "key S3cr3t"}', b"<html>S3cr3t</html>"):
         with pytest.raises(SMSPartnerError) as refusal:
@@ -260,6 +322,23 @@ def test_xml_without_its_user_is_still_read_right() -> None:
         b"<username>exemple@email.com</username><firstname>John</firstname><lastname>Doe</lastname>", b""
     )
     assert parse_account(without).credits == parse_account(XML_SAMPLE).credits
+
+
+def test_an_xml_answer_is_read_right_where_its_objects_stand_before_its_code() -> None:
+    start, scalars = b"<result>", b"<entry>true</entry> <entry>200</entry>"
+    moved = XML_SAMPLE.replace(scalars, b"").replace(b"</result>", scalars + b"</result>")
+    assert parse_account(moved).credits == parse_account(XML_SAMPLE).credits
+    with pytest.raises(SMSPartnerAccessError):
+        parse_account(moved.replace(b"<entry>200<", b"<entry>10<").replace(start, start + b"\n"))
+
+
+@pytest.mark.parametrize("doctype", [b"<!DOCTYPE result>", b"<!DOCTYPE result [<!ELEMENT result ANY>]>"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_xml_with_a_document_type_is_refused_even_where_it_declares_no_entity(doctype: bytes, encoding: str) -> None:
+    document = XML_SAMPLE.partition(b"\n")[2].decode()
+    assert parse_account(document.encode(encoding)).credits.sms == 269070
+    with pytest.raises(SMSPartnerResponseError):
+        parse_account((doctype.decode() + document).encode(encoding))
 
 
 @pytest.mark.parametrize(
@@ -323,6 +402,11 @@ def test_retry_after_is_read_as_a_date() -> None:
     assert refusal.value.retry_after == pytest.approx(99, abs=2)
 
 
+@pytest.mark.parametrize("encoding", ["identity", "Identity", "IDENTITY"])
+def test_a_plain_body_that_says_so_is_read_however_it_spells_that(encoding: str) -> None:
+    assert read_answer(JSON_SAMPLE, http_status=200, headers={"Content-Encoding": encoding}).credits.sms == 269082
+
+
 def test_a_packed_body_that_nobody_asked_for_is_not_unpacked() -> None:
     with pytest.raises(SMSPartnerResponseError):
         read_answer(JSON_SAMPLE, http_status=200, headers={"Content-Encoding": "gzip"})
@@ -352,12 +436,14 @@ def test_a_proxy_that_asks_for_a_password_leads_to_the_proxy_and_not_to_the_host
         parse_account(b"", http_status=407)
 
 
-def test_a_failure_without_a_code_is_not_taken_for_missing_credits() -> None:
-    with pytest.raises(SMSPartnerResponseError, match="says that it failed, and gives no code"):
-        parse_account(body({"creditSms": 5}, success=False, code=...))
+@pytest.mark.parametrize("code", [..., None, "ten", 10.0])
+@pytest.mark.parametrize("success", [False, "false", " False ", 0, "0"])
+def test_a_failure_without_a_readable_code_is_not_taken_for_missing_credits(success: object, code: object) -> None:
+    with pytest.raises(SMSPartnerResponseError, match="says that it failed, and gives no readable code"):
+        parse_account(body({"creditSms": 5}, success=success, code=code))
 
 
 @pytest.mark.parametrize(("status", "advice"), [(429, "else ask less often"), (503, "else ask its support")])
-def test_what_time_may_heal_tells_what_to_do_if_it_does_not(status: int, advice: str) -> None:
+def test_a_transient_error_tells_what_to_do_if_it_stays(status: int, advice: str) -> None:
     with pytest.raises(SMSPartnerUnavailableError, match=advice):
         parse_account(b"", http_status=status)

@@ -32,6 +32,13 @@ MARK = "Qx7mark"
 """Stands in every answer, and so may stand in no error."""
 
 COUNTS = ("creditSms", "creditSmsLowCost", "creditHlr", "toSend")
+FIGURES = {
+    "sms": ("creditSms",),
+    "sms_low_cost": ("creditSmsECO", "creditSmsLowCost"),
+    "hlr": ("creditHlr",),
+    "to_send": ("toSend",),
+    "balance": ("balance", "solde"),
+}
 XML_ORDER = (*COUNTS, "solde", "currency", "balance")
 NAMES = ("username", "firstname", "lastname")
 STATUSES = (200, 204, 302, 400, 401, 403, 404, 408, 429, 500, 503)
@@ -44,6 +51,10 @@ class Field:
     text: str
     meaning: int | Decimal | str | None
     bare: bool = False
+
+    @property
+    def is_reported(self) -> bool:
+        return not (self.bare and self.text == "null") and self.text.strip() != ""
 
 
 @dataclass(frozen=True)
@@ -133,14 +144,17 @@ def first_meaning(fields: Mapping[str, Field], *names: str) -> Any:
 
 
 def credits_meant(fields: Mapping[str, Field]) -> Credits | None:
-    credit = [
-        first_meaning(fields, *names)
-        for names in (("creditSms",), ("creditSmsECO", "creditSmsLowCost"), ("creditHlr",), ("toSend",))
-    ]
-    balance, currency = first_meaning(fields, "balance", "solde"), first_meaning(fields, "currency")
+    *credit, balance = (first_meaning(fields, *figure_names) for figure_names in FIGURES.values())
+    currency = first_meaning(fields, "currency")
     if credit[:3] == [None] * 3 and balance is None:
         return None
-    return Credits(*credit, balance, currency)
+    unreadable = {
+        figure: reported[0]
+        for figure, figure_names in FIGURES.items()
+        if (reported := [name for name in figure_names if name in fields and fields[name].is_reported])
+        and first_meaning(fields, *figure_names) is None
+    }
+    return Credits(*credit, balance, currency, unreadable)
 
 
 def user_meant(fields: Mapping[str, Field]) -> User:
@@ -368,11 +382,7 @@ def stands_there(figure: int | Decimal | None, names: tuple[str, ...], spelled: 
 
 def each_figure_stands_there(credits: Credits, spelled: Spelled) -> bool:
     return (
-        stands_there(credits.sms, ("creditSms",), spelled)
-        and stands_there(credits.sms_low_cost, ("creditSmsECO", "creditSmsLowCost"), spelled)
-        and stands_there(credits.hlr, ("creditHlr",), spelled)
-        and stands_there(credits.to_send, ("toSend",), spelled)
-        and stands_there(credits.balance, ("balance", "solde"), spelled)
+        all(stands_there(getattr(credits, figure), names, spelled) for figure, names in FIGURES.items())
         and all(len(values) == 1 for values in spelled.values())
         and not any(text.strip().lower() == "false" for text in spelled.get("success", []))
         and all(means_a_count(text) in (None, 200) for text in spelled.get("code", []))

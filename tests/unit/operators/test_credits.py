@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -366,16 +366,17 @@ def test_accounts_are_read_side_by_side_up_to_max_concurrency(
     assert ThreeAtATime.most == 3
 
 
-def test_it_maps_over_accounts_one_row_each(sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_dag: Any) -> None:
-    conn_ids = [connect(sandbox, f"account_{number}") for number in range(3)]
-    with DAG("mapped_snapshots", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        CreditsToSqlOperator.partial(task_id="snapshot", sql_conn_id="warehouse").expand(smspartner_conn_id=conn_ids)
-    assert run_dag(dag).state == "success"
-    assert sorted((row["smspartner_conn_id"], row["map_index"]) for row in rows()) == [
-        ("account_0", 0),
-        ("account_1", 1),
-        ("account_2", 2),
-    ]
+def test_it_maps_over_accounts_one_row_each_of_its_own_account(connect: Any, rows: Rows, run_dag: Any) -> None:
+    with ExitStack() as running:
+        accounts = [running.enter_context(SMSPartnerSandbox(balance=10 + number)) for number in range(3)]
+        conn_ids = [connect(account, f"account_{number}") for number, account in enumerate(accounts)]
+        with DAG("mapped_snapshots", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+            CreditsToSqlOperator.partial(task_id="snapshot", sql_conn_id="warehouse").expand(
+                smspartner_conn_id=conn_ids
+            )
+        assert run_dag(dag).state == "success"
+    told = sorted((row["smspartner_conn_id"], row["map_index"], Decimal(row["balance"])) for row in rows())
+    assert told == [("account_0", 0, 10), ("account_1", 1, 11), ("account_2", 2, 12)]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -475,12 +476,14 @@ def test_the_defaults_of_a_dag_are_checked_too() -> None:
         CreditsSensor(task_id="gate", min_credits=1)
 
 
-def test_it_maps_over_accounts(sandbox: SMSPartnerSandbox, connect: Any, run_dag: Any) -> None:
-    conn_ids = [connect(sandbox, f"account_{number}") for number in range(3)]
-    with DAG("mapped_gates", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        CreditsSensor.partial(task_id="gate", min_credits=1).expand(smspartner_conn_id=conn_ids)
-    assert run_dag(dag).state == "success"
-    assert sandbox.requests == 3
+def test_a_mapped_gate_asks_each_account_once(connect: Any, run_dag: Any) -> None:
+    with ExitStack() as running:
+        accounts = [running.enter_context(SMSPartnerSandbox(balance="1")) for _ in range(3)]
+        conn_ids = [connect(account, f"account_{number}") for number, account in enumerate(accounts)]
+        with DAG("mapped_gates", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+            CreditsSensor.partial(task_id="gate", min_credits=1).expand(smspartner_conn_id=conn_ids)
+        assert run_dag(dag).state == "success"
+    assert [account.requests for account in accounts] == [1, 1, 1]
 
 
 def test_a_poke_leaves_nothing_on_the_sensor(sandbox: SMSPartnerSandbox, connect: Any) -> None:

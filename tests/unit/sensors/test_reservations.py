@@ -293,3 +293,34 @@ def test_the_trigger_takes_what_it_has_serialized() -> None:
     _, arguments = trigger.serialize()
     assert CreditsReservationTrigger(**arguments).serialize() == trigger.serialize()
     assert arguments["poke_interval"] == 3600.0
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({"creditSms": "1 234", "creditHlr": 1, "toSend": 0}, "the account reports 'creditSms', but not as a plain"),
+        ({"creditSms": 1234, "toSend": "1 234"}, "the account reports 'toSend', but not as a plain number"),
+        ({"creditSms": 1234}, "the account does not report 'to_send', which is unknown"),
+    ],
+)
+def test_a_gate_whose_figure_cannot_be_read_reserves_nothing_and_names_the_field(
+    account: SMSPartnerSandbox,
+    hook: CreditReservationsHook,
+    task_log: Callable[[], str],
+    figures: dict[str, Any],
+    told: str,
+) -> None:
+    account.fail_next(http_status=200, body={"success": True, "code": 200, "credits": figures})
+    assert not gate(subtract_pending=True).poke(context())
+    assert told in task_log()
+    assert [row.state for row in hook.reservations()] == ["waiting"]
+
+
+def test_a_price_that_cannot_be_told_names_the_field_that_cannot_be_read(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook, task_log: Callable[[], str]
+) -> None:
+    others(hook, 5)
+    figures = {"creditSms": 100, "creditHlr": "1 234", "balance": "100"}
+    account.fail_next(http_status=200, body={"success": True, "code": 200, "credits": figures})
+    assert not gate(credit_type="hlr").poke(context())
+    assert "imply no price of 'hlr': the account reports 'creditHlr', but not as a plain number" in task_log()
