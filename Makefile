@@ -39,6 +39,7 @@ check: $(READY) ## lint, types, and what a release would hold
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/deptry . 2>/dev/null || $(BIN)/deptry .
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation -qq
 	@$(BIN)/twine --no-color check --strict dist/*
