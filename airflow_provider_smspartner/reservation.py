@@ -408,33 +408,30 @@ class _UnknownError(Exception):
 
 
 class _Sum:
-    """What rows take together: as a count where they count the same, and in money."""
+    """What rows take together: as a count where they count the same, and in money where that is asked for."""
 
     def __init__(self, credits: Credits, taken: Iterable[tuple[Reservation, int | Decimal]] = ()) -> None:
         self.types: set[CreditType] = set()
         self._credits = credits
         self._count: int | Decimal = 0
         self._money = Decimal(0)
-        self._unknown: str | None = None
+        self._not_in_money: list[tuple[Reservation, int | Decimal]] = []
         for row, amount in taken:
             self.add(row, amount)
 
     def add(self, row: Reservation, amount: int | Decimal) -> None:
-        if not amount:
-            return
-        self.types.add(row.credit_type)
-        self._count += amount
-        try:
-            self._money += _cost(row, amount, self._credits)
-        except _UnknownError as unknown:
-            self._unknown = str(unknown)
+        if amount:
+            self.types.add(row.credit_type)
+            self._count += amount
+            self._not_in_money.append((row, amount))
 
     def total(self, unit: CreditType | None) -> int | Decimal:
         """Return the sum, which None for the unit asks for in money."""
         if unit:
             return self._count
-        if self._unknown is not None:
-            raise _UnknownError(self._unknown)
+        while self._not_in_money:
+            self._money += _cost(*self._not_in_money[-1], self._credits)
+            self._not_in_money.pop()
         return self._money
 
 

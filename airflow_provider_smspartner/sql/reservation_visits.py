@@ -25,7 +25,7 @@ from airflow_provider_smspartner.sql.reservation_tables import (
 from airflow_provider_smspartner.sql.tables import prepare_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy.engine import Connection, Engine
 
@@ -104,7 +104,7 @@ class Visits:
         rows = self._tables.reservations
         conditions = [rows.c[name] == value for name, value in equal.items()]
         conditions += [_is_open(rows)] if active else []
-        found = self._run(lambda connection: _select(connection, rows, *conditions))
+        found = self._run(lambda connection: _select(connection, self._tables, *conditions))
         # Compared again, as some databases compare texts without regard to case.
         return [row for row in found if all(getattr(row, name) == value for name, value in equal.items())]
 
@@ -130,15 +130,14 @@ class Visits:
         return with_retries(attempt, engine=self._engine, table=self._tables.reservations)
 
     def _lock(self, connection: Connection, account: str) -> Visit:
-        accounts, account_id = self._tables.accounts, _uuid(account)
-        this = accounts.c.account_id == account_id
+        this = {"this_account": _uuid(account)}
         # Before any other statement: a SELECT would fix what MariaDB shows before it waits for the lock.
-        connection.execute(sa.update(accounts).where(this).values(version=accounts.c.version + 1))
-        row = connection.execute(sa.select(accounts.c.version, accounts.c.incarnation).where(this)).first()
+        connection.execute(self._tables.lock, this)
+        row = connection.execute(self._tables.locked, this).first()
         if row is None:
             raise _NoAccountError
         now = connection.execute(self._clock).scalar()
-        return Visit(connection, self._tables, account_id, Note(row.incarnation, row.version, _clock_us(now)))
+        return Visit(connection, self._tables, this["this_account"], Note(row.incarnation, row.version, _clock_us(now)))
 
     def _add_account(self, account: str) -> None:
         row = {"account_id": _uuid(account), "account": account, "incarnation": str(uuid4()), "version": 0}
@@ -174,23 +173,21 @@ class Visit:
 
     def rows_of(self, reservation_id: str) -> list[Reservation]:
         """Return all epochs of a reservation, the latest last."""
-        rows = self.tables.reservations
-        return _select(self.connection, rows, rows.c.reservation_id == reservation_id)
+        found = self.connection.execute(self.tables.epochs, {"this_id": reservation_id})
+        return [row_to_reservation(row) for row in found]
 
     def save(self, row: Reservation, *, is_new: bool) -> None:
         """Write a row of this account."""
         values = reservation_to_row(row)
         if is_new:
-            insert = sa.insert(self.tables.reservations).values({"account_id": self.account_id} | values)
-            self.connection.execute(insert)
+            self.connection.execute(sa.insert(self.tables.reservations), {"account_id": self.account_id} | values)
         else:
             self.update(row, **values)
 
     def update(self, row: Reservation, **values: Any) -> Reservation:
         """Change a row, and return it as it is now."""
-        rows = self.tables.reservations
-        this = (rows.c.reservation_id == row.reservation_id, rows.c.epoch == row.epoch)
-        self.connection.execute(sa.update(rows).where(*this).values(values))
+        key = {"this_id": row.reservation_id, "this_epoch": row.epoch}
+        self.connection.execute(self.tables.one_row, values | key)
         return replace(row, **values)
 
     def update_waiting(self, reservation_ids: Collection[str], **values: Any) -> None:
@@ -214,15 +211,8 @@ class Visit:
 
     def expire(self) -> None:
         """End what is past."""
-        rows = self.tables.reservations
-        past = (rows.c.account_id == self.account_id, _is_open(rows), rows.c.expires_us <= self.note.at_us)
-        ended = {
-            "ended_at": self.now,
-            "ended_version": self.note.version,
-            "settled_us": self.note.at_us + rows.c.settles_after_us,
-            "ended_how": "expired",
-        }
-        self.connection.execute(sa.update(rows).where(*past).values(ended))
+        at = {"this_account": self.account_id, "at_us": self.note.at_us}
+        self.connection.execute(self.tables.expire, at | {"ended_at": self.now, "ended_version": self.note.version})
 
     def amount_deducted(self, row: Reservation, key: str) -> Decimal | None:
         """Return what was deducted from a row under a key; None where nothing was."""
@@ -250,43 +240,47 @@ class Visit:
         """Note the balance, and return the other accounts that showed the very same within that time."""
         if not credits.balance:
             return ()
-        accounts = self.tables.accounts
         shown = {"balance": credits.balance, "currency": credits.currency}
-        this = accounts.c.account_id == self.account_id
-        self.connection.execute(sa.update(accounts).where(this).values(read_us=self.note.at_us, **shown))
-        recent = accounts.c.read_us >= self.note.at_us - microseconds(within)
-        same = [accounts.c[name] == value for name, value in shown.items()]
-        found = self.connection.execute(sa.select(accounts.c.account).where(~this, recent, *same))
-        return tuple(sorted(found.scalars()))
+        this = {"this_account": self.account_id}
+        self.connection.execute(self.tables.one_account, this | shown | {"read_us": self.note.at_us})
+        same = {f"this_{name}": value for name, value in shown.items()}
+        since = {"since_us": self.note.at_us - microseconds(within)}
+        return tuple(sorted(self.connection.execute(self.tables.alike, this | same | since).scalars()))
 
-    def book(self, note: Note) -> Book:
-        """Return what a reading with that note is weighed against; what has long ended costs nothing."""
-        rows, unseen = self.tables.reservations, self._unseen(note)
-        conditions = (_is_open(rows), rows.c.ended_version > note.version, rows.c.settled_us > note.at_us)
-        counted = _any_of(rows.columns, rows.c.account_id == self.account_id, conditions)
-        found = [row_to_reservation(row) for row in self.connection.execute(counted)]
-        told = [replace(row, unseen=row.as_counted(unseen[row.reservation_id, row.epoch])) for row in found]
-        return Book(note, self.note.at_us, tuple(told))
+    def place_of(self, row: Reservation) -> int:
+        """Return the place of a waiting row in the queue."""
+        rows, now_us = self.tables.reservations.c, self.note.at_us
+        is_alive = (rows.seen_until_us > now_us) | (rows.called_until_us > now_us)
+        is_ahead = (rows.priority > row.priority) | (
+            (rows.priority == row.priority) & (rows.requested_version < row.requested_version)
+        )
+        waits = (rows.account_id == self.account_id, rows.ended_version.is_(None), rows.granted_version.is_(None))
+        ahead = sa.select(sa.func.count()).where(*waits, is_alive, is_ahead)
+        return int(self.connection.execute(ahead).scalar() or 0) + 1
 
-    def _unseen(self, note: Note) -> dict[tuple[str, int], Decimal]:
-        """Return what was deducted, by reservation and epoch, that a reading with that note may not show yet."""
-        kept = self.tables.deductions.c
-        wanted = (kept.deduction_id, kept.reservation_id, kept.epoch, kept.amount)
-        conditions = (kept.version > note.version, kept.settled_us > note.at_us)
+    def book(self, note: Note, *, whole: bool = True) -> Book:
+        """
+        Return what a reading with that note is weighed against; what has long ended costs nothing.
+
+        :param whole: with all who wait; else only those of them that a request must stand back for
+        """
+        fence = {"account_id": self.account_id, "version": note.version, "at_us": note.at_us}
         unseen: dict[tuple[str, int], Decimal] = defaultdict(Decimal)
-        for row in self.connection.execute(_any_of(wanted, kept.account_id == self.account_id, conditions)):
-            unseen[row.reservation_id, row.epoch] += row.amount
-        return unseen
+        for deduction in self.connection.execute(self.tables.unseen, fence):
+            unseen[deduction.reservation_id, deduction.epoch] += deduction.amount
+        counted = self.tables.counted if whole else self.tables.counted_for_one
+        found = [row_to_reservation(row) for row in self.connection.execute(counted, fence)]
+        return Book(note, self.note.at_us, tuple(_with_unseen(row, unseen) for row in found))
 
 
 class _NoAccountError(Exception):
     """Raise where an account has no row yet: it is added in a transaction of its own."""
 
 
-def _select(connection: Connection, rows: sa.Table, *conditions: Any) -> list[Reservation]:
+def _select(connection: Connection, tables: ReservationTables, *conditions: Any) -> list[Reservation]:
     """Return rows, the latest last."""
-    in_order = (rows.c.requested_version, rows.c.epoch)
-    found = connection.execute(sa.select(*rows.columns).where(*conditions).order_by(*in_order))
+    in_order = (tables.reservations.c.requested_version, tables.reservations.c.epoch)
+    found = connection.execute(sa.select(*tables.columns).where(*conditions).order_by(*in_order))
     return [row_to_reservation(row) for row in found]
 
 
@@ -300,9 +294,9 @@ def _uuid(*key: object) -> str:
     return str(uuid5(_NAMESPACE, json.dumps(key)))
 
 
-def _any_of(columns: Any, of_account: Any, conditions: Collection[Any]) -> Any:
-    """Return a query of the account's rows that meet one condition at least, each looked up by an index of its own."""
-    return sa.union(*(sa.select(*columns).where(of_account, condition) for condition in conditions))
+def _with_unseen(row: Reservation, unseen: Mapping[tuple[str, int], Decimal]) -> Reservation:
+    amount = unseen.get((row.reservation_id, row.epoch))
+    return row if amount is None else replace(row, unseen=row.as_counted(amount))
 
 
 def _clock_us(now: object) -> int:

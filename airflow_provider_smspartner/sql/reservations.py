@@ -107,7 +107,7 @@ class Ledger:
             if past and past[-1].state == "held" and _is_same_try(past[-1], request):
                 return Outcome(past[-1])
             row = _asked(visit, request, past)
-            book = visit.book(note)
+            book = visit.book(note, whole=False)
             verdict = book.weigh(row, credits)
             if verdict.is_granted:
                 for old in past:
@@ -115,6 +115,8 @@ class Ledger:
                     if old.state == "held" and old.account == request.account:
                         visit.end(old, "exchanged")
                 row = _held(visit, row, credits)
+            else:
+                verdict = replace(verdict, place=visit.place_of(row))
             visit.save(row, is_new=not past or past[-1].epoch != row.epoch)
             run_holds = sum(other.held for other in book.rows if _is_of_the_same_run(other, row))
             return Outcome(row, verdict, run_holds, visit.alike(credits, _ALIKE_WITHIN) if verdict.is_granted else ())

@@ -90,7 +90,11 @@ class VisitInMemory(Visit):
     def alike(self, credits: Credits, within: timedelta) -> tuple[str, ...]:
         return ()
 
-    def book(self, note: Note) -> Book:
+    def place_of(self, row: Reservation) -> int:
+        waiting = [other for other in self.kept.reservations.values() if other.is_alive(self.note.at_us)]
+        return sum(other.place() < row.place() for other in waiting) + 1
+
+    def book(self, note: Note, *, whole: bool = True) -> Book:
         return Book(note, self.note.at_us, tuple(self._seen_by(note, row) for row in self.kept.reservations.values()))
 
     def _seen_by(self, note: Note, row: Reservation) -> Reservation:

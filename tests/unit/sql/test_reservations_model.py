@@ -90,10 +90,10 @@ def a_deduction_counts_for_readings_before_it(patch: pytest.MonkeyPatch) -> None
 
 @fault("one expires")
 def expiry_by_the_clock_alone(patch: pytest.MonkeyPatch) -> None:
-    whole = VisitInMemory.book
+    real = VisitInMemory.book
 
-    def book(visit: VisitInMemory, note: Note) -> Book:
-        rows = [row for row in whole(visit, note).rows if not (row.expires_us or HOUR * 99) <= visit.note.at_us]
+    def book(visit: VisitInMemory, note: Note, *, whole: bool = True) -> Book:
+        rows = [row for row in real(visit, note).rows if not (row.expires_us or HOUR * 99) <= visit.note.at_us]
         return Book(note, visit.note.at_us, tuple(rows))
 
     patch.setattr(VisitInMemory, "expire", lambda visit: None)
