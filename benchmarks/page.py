@@ -14,7 +14,18 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 TABLE = ROOT / "docs" / "benchmarks.csv"
 MACHINE = ROOT / "docs" / "benchmarks-machine.csv"
 
-FIGURES = ("imports", "reading", "row", "grant", "snapshot", "many_accounts", "gates", "many_triggers", "opening")
+FIGURES = (
+    "imports",
+    "reading",
+    "row",
+    "grant",
+    "snapshot",
+    "many_accounts",
+    "gates",
+    "queue",
+    "many_triggers",
+    "opening",
+)
 """The modules that measure something, in the order of the table."""
 
 MET = {True: "yes", False: "**no**", None: ""}

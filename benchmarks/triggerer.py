@@ -50,6 +50,7 @@ class Triggerer:
     """
 
     supervisor: psutil.Process
+    airflow: Airflow
 
     @property
     def runner(self) -> psutil.Process:
@@ -79,7 +80,7 @@ def run_triggerer(triggers: Sequence[Serialized], named: Mapping[str, str]) -> I
         subprocess.run(store, env=airflow.environment, input=asked_for, stdout=subprocess.PIPE, text=True, check=True)
         airflow.start_triggerer()
         try:
-            yield Triggerer(airflow.process_of("triggerer"))
+            yield Triggerer(airflow.process_of("triggerer"), airflow)
         finally:
             airflow.stop()
 
