@@ -11,6 +11,7 @@ from airflow.utils.cli import suppress_logs_and_warning
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import DEFAULT_TABLE, CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.reservation import exact_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -136,8 +137,8 @@ def _shown(row: Reservation) -> dict[str, Any]:
     return {
         "account": row.account,
         "state": row.ended_how or row.state,
-        "amount": str(row.amount),
-        "deducted": str(row.deducted),
+        "amount": exact_text(row.amount),
+        "deducted": exact_text(row.deducted),
         "credit_type": row.credit_type.value,
         "who": row.origin,
         "since": _at(row.granted_at or row.requested_at),

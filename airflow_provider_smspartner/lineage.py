@@ -46,7 +46,7 @@ _SCHEMA_IS_DATABASE = frozenset({"mysql", "mariadb"})
 
 
 @dataclass(frozen=True)
-class SnapshotLineage:
+class TableLineage:
     """
     From which APIs into which table a task wrote. Holds no key and no password, as it is made to be published.
 
@@ -62,7 +62,7 @@ class SnapshotLineage:
     server: URL
 
     @classmethod
-    def of(cls, hooks: Iterable[SMSPartnerHook], engine: Engine, table: sa.Table, sql_conn_id: str) -> SnapshotLineage:
+    def of(cls, hooks: Iterable[SMSPartnerHook], engine: Engine, table: sa.Table, sql_conn_id: str) -> TableLineage:
         """
         Return the lineage of rows that were just written.
 
@@ -94,7 +94,7 @@ class SnapshotLineage:
 
 def report_lineage(
     hooks: Sequence[SMSPartnerHook], engine: Engine, table: sa.Table, sql_conn_id: str
-) -> SnapshotLineage | None:
+) -> TableLineage | None:
     """
     Tell Airflow's lineage collector of rows that were just written; whatever fails at it is logged, not raised.
 
@@ -104,12 +104,12 @@ def report_lineage(
     """
     lineage = None
     with _never_failing():
-        lineage = SnapshotLineage.of(hooks, engine, table, sql_conn_id)
+        lineage = TableLineage.of(hooks, engine, table, sql_conn_id)
         _collect(lineage, hooks)
     return lineage
 
 
-def openlineage_facets(lineage: SnapshotLineage | None) -> OperatorLineage[Any, Any] | None:
+def openlineage_facets(lineage: TableLineage | None) -> OperatorLineage[Any, Any] | None:
     """
     Return the API and the table as OpenLineage names them, or what of it can be told.
 
@@ -129,17 +129,21 @@ def openlineage_facets(lineage: SnapshotLineage | None) -> OperatorLineage[Any, 
 
 
 def add_figures_to_events(context: Context, outlets: Iterable[object], snapshots: Iterable[Snapshot]) -> None:
-    """
-    Put the figures into the event of each asset among the outlets, as ``extra["snapshots"]``, one entry a row.
-
-    An asset may be named by reference. An outlet that gets no figures is named in a warning: an alias has no event of
-    its own, and a reference that Airflow does not know leads to no asset.
-    """
+    """Put the figures into the event of each asset among the outlets, as ``extra["snapshots"]``, one entry a row."""
     rows = [snapshot.as_xcom() for snapshot in snapshots]
+    add_to_events(context, outlets, "snapshots", [{column: row[column] for column in FIGURES} for row in rows])
+
+
+def add_to_events(context: Context, outlets: Iterable[object], name: str, entries: list[dict[str, Any]]) -> None:
+    """
+    Put entries into the event of each asset among the outlets, as its ``extra`` of that name.
+
+    An asset may be named by reference. An outlet that gets none is named in a warning: an alias has no event of its
+    own, and a reference that Airflow does not know leads to no asset.
+    """
     for outlet in outlets:
-        figures: list[Any] = [{column: row[column] for column in FIGURES} for row in rows]
         try:
-            _event_of(outlet, context).extra["snapshots"] = figures
+            _event_of(outlet, context).extra[name] = [dict(entry) for entry in entries]
         except Exception as error:  # noqa: BLE001  # the rows are written: no event is worth the task
             kind = type(error).__name__
             log.warning("outlet %r gets no figures (%s): name an asset that a DAG defines", outlet, kind)
@@ -169,7 +173,7 @@ def _api_url(hook: SMSPartnerHook) -> str:
     return f"{hook.base_url}/me"
 
 
-def _collect(lineage: SnapshotLineage, hooks: Iterable[SMSPartnerHook]) -> None:
+def _collect(lineage: TableLineage, hooks: Iterable[SMSPartnerHook]) -> None:
     """Report what the SQL hook of common.sql cannot know: it sees no statement, as these went through SQLAlchemy."""
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
     from airflow.providers.common.compat.sdk import NoOpCollector
@@ -189,14 +193,14 @@ def _connection_and_hook(sql_conn_id: str) -> tuple[Connection, Any]:
     return connection, connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
 
 
-def _api_datasets(lineage: SnapshotLineage) -> list[Dataset]:
+def _api_datasets(lineage: TableLineage) -> list[Dataset]:
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
     urls = map(urlsplit, lineage.api_urls)
     return [Dataset(namespace=f"{url.scheme}://{url.netloc}", name=url.path) for url in urls]
 
 
-def _table_datasets(lineage: SnapshotLineage) -> list[Dataset]:
+def _table_datasets(lineage: TableLineage) -> list[Dataset]:
     """Have OpenLineage itself read an INSERT into the table, so that it is named as every SQL operator names it."""
     from airflow.providers.openlineage.sqlparser import SQLParser
 
@@ -205,9 +209,10 @@ def _table_datasets(lineage: SnapshotLineage) -> list[Dataset]:
     if told is not None:
         # Folded, as for names that a person typed, MariaDB and PostgreSQL would not find what we quoted.
         told.normalize_name_method = str
+    first = next(iter(lineage.table.columns)).name
     parser = SQLParser(dialect=hook.get_openlineage_database_dialect(connection), default_schema=lineage.schema)
     datasets: list[Dataset] = parser.generate_openlineage_metadata_from_sql(
-        sql=str(sa.insert(lineage.table).inline().values(snapshot_id=sa.null()).compile(dialect=lineage.dialect)),
+        sql=str(sa.insert(lineage.table).inline().values({first: sa.null()}).compile(dialect=lineage.dialect)),
         hook=hook,
         database_info=told or _database_info(lineage.server),
         use_connection=told is not None,
@@ -227,7 +232,7 @@ def _database_info(server: URL) -> DatabaseInfo:
     return DatabaseInfo(scheme=server.drivername, authority=f"{server.host}{port}", database=server.database)
 
 
-def _schema_facet(lineage: SnapshotLineage) -> SchemaDatasetFacet:
+def _schema_facet(lineage: TableLineage) -> SchemaDatasetFacet:
     """Return the columns as this provider creates them, for where the database was not asked for its own."""
     from airflow.providers.common.compat.openlineage.facet import SchemaDatasetFacet, SchemaDatasetFacetFields
 

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_smspartner.account import Credits, exact_credits
-from airflow_provider_smspartner.arguments import required_text
+from airflow_provider_smspartner.arguments import boolean, integer, required_text, seconds
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.reservation import Note, OnRerun, Request, Reservation, exact_text
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from sqlalchemy import Table
+    from sqlalchemy.engine import Engine
 
     from airflow_provider_smspartner.account import Account, CreditRequirement
     from airflow_provider_smspartner.sql.reservations import Ledger, Outcome
@@ -42,6 +45,7 @@ class CreditReservationsHook(BaseHook):
     :param reservations_table: the name of the table of reservations; the other two begin with it
     :param schema: the schema they lie in; None is where the connection points
     :param create_table: create the tables where they are missing; when False, no DDL is issued
+    :ivar written: which engine has decided on a request, and in which table: what lineage tells of
     """
 
     conn_name_attr = "reservations_conn_id"
@@ -60,6 +64,7 @@ class CreditReservationsHook(BaseHook):
         self.reservations_table = reservations_table
         self.schema = schema
         self.create_table = create_table
+        self.written: tuple[Engine, Table] | None = None
 
     def open_ledger(self) -> Ledger:
         """
@@ -110,13 +115,13 @@ class CreditReservationsHook(BaseHook):
             account=SMSPartnerHook(smspartner_conn_id).reservations_account,
             smspartner_conn_id=smspartner_conn_id,
             requirement=requirement,
-            hold_for=hold_for,
-            settles_after=settles_after,
-            priority=priority,
-            in_turn=in_turn,
+            hold_for=_time("hold_for", hold_for),
+            settles_after=_time("settles_after", settles_after, or_none_at_all=True),
+            priority=integer("priority", priority),
+            in_turn=boolean("in_turn", in_turn),
             attempt=attempt,
             on_rerun=on_rerun,
-            holder=required_text("holder", holder),
+            holder=_short("holder", holder, 250),
         )
         _, outcome = self.ask(request)
         return outcome.reservation if outcome.reservation and outcome.reservation.state == "held" else None
@@ -132,6 +137,7 @@ class CreditReservationsHook(BaseHook):
             note = ledger.note(request.account)
             account = SMSPartnerHook(request.smspartner_conn_id).get_account()
             outcome = ledger.grant(request, account.credits, note)
+            self.written = ledger.engine, ledger.table
         if outcome.reservation is None:
             raise SMSPartnerUnavailableError("the ledger's tables were made anew during the reading: it is taken again")
         self._tell(outcome)
@@ -145,6 +151,7 @@ class CreditReservationsHook(BaseHook):
         """
         with self.ledger() as ledger:
             outcome = ledger.grant(request, Credits.from_reading(reading), Note(*note))
+            self.written = ledger.engine, ledger.table
         self._tell(outcome)
         return outcome
 
@@ -166,6 +173,7 @@ class CreditReservationsHook(BaseHook):
             self.log.warning("There is no reservation to deduct from: what is sent now, other campaigns may count on")
             return None
         reservation_id, epoch = _told(reservation)
+        key = None if key is None else _short("key", key, 1_000)
         with self.ledger() as ledger:
             before = ledger.look(reservation_id, epoch)
             if before is not None:
@@ -180,9 +188,15 @@ class CreditReservationsHook(BaseHook):
         """
         Hold it for so long from now on; where it has expired, reserve the rest anew, with a reading.
 
-        :return: the reservation, of another epoch where it was reserved anew; None where it is not granted now
+        :return: the reservation, of another epoch where it was reserved anew; None where it is not granted now, and
+            for None
+        :raises SMSPartnerArgumentError: it is no reservation, or ``hold_for`` no time that passes
         :raises SMSPartnerError: the account was not read, or the ledger is away
         """
+        hold_for = _time("hold_for", hold_for)
+        if reservation is None:
+            self.log.warning("There is no reservation to extend: what is sent now, other campaigns may count on")
+            return None
         reservation_id, epoch = _told(reservation)
         with self.ledger() as ledger:
             row = ledger.extend(reservation_id, epoch, hold_for)
@@ -196,7 +210,9 @@ class CreditReservationsHook(BaseHook):
         return outcome.reservation if outcome.reservation and outcome.reservation.state == "held" else None
 
     def still_holds(self, reservation: object) -> bool:
-        """Return whether it holds credit: not where it has expired, was released, or a re-run has exchanged it."""
+        """Return whether it holds credit: not where it is None, has expired, was released or exchanged."""
+        if reservation is None:
+            return False
         reservation_id, epoch = _told(reservation)
         with self.ledger() as ledger:
             row = ledger.look(reservation_id, epoch)
@@ -208,8 +224,7 @@ class CreditReservationsHook(BaseHook):
 
         :param reservation: one, or a list of them; None does nothing
         """
-        several = reservation if isinstance(reservation, list | tuple) else [reservation]
-        told = [_told(one) for one in several if one is not None]
+        told = [_told(one) for one in as_list(reservation) if one is not None]
         with self.ledger() as ledger:
             for reservation_id, epoch in told:
                 ended = ledger.release(reservation_id, epoch)
@@ -268,6 +283,24 @@ class CreditReservationsHook(BaseHook):
             return None
         self.log.info("Reservation %s: %s, %s still held", reservation_id, done, exact_text(row.held))
         return row.held
+
+
+def as_list(reservation: object) -> list[Any]:
+    """Return one or several reservations as a list: Airflow hands on a mapped gate's as a sequence of its own."""
+    is_several = isinstance(reservation, Sequence) and not isinstance(reservation, str | bytes)
+    return list(reservation) if is_several else [reservation]  # type: ignore[call-overload]
+
+
+def _time(name: str, value: object, *, or_none_at_all: bool = False) -> timedelta:
+    return timedelta(seconds=seconds(name, value, or_none_at_all=or_none_at_all))
+
+
+def _short(name: str, value: object, most: int) -> str:
+    """Return a text that its column can hold."""
+    text = required_text(name, value)
+    if len(text) > most:
+        raise SMSPartnerArgumentError(f"{name} has {len(text)} characters: use {most} at most")
+    return text
 
 
 def _told(reservation: object) -> tuple[str, int | None]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_smspartner.account import Account
     from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-    from airflow_provider_smspartner.lineage import SnapshotLineage
+    from airflow_provider_smspartner.lineage import TableLineage
     from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef
 
 
@@ -83,7 +83,7 @@ class CreditsToSqlOperator(BaseOperator):
         self.on_rerun = one_of("on_rerun", on_rerun, ("replace", "keep"))
         self.store_username = boolean("store_username", store_username)
         self.max_concurrency = _readers(max_concurrency)
-        self._lineage: SnapshotLineage | None = None
+        self._lineage: TableLineage | None = None
 
     def execute(self, context: Context) -> list[dict[str, int | str | None]]:
         """

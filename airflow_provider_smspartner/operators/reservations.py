@@ -63,10 +63,12 @@ class CreditsReleaseOperator(BaseOperator):
 
         :raises SMSPartnerUnavailableError: the ledger is away: let the task be retried
         """
+        from airflow_provider_smspartner.hooks.reservations import as_list
+
         hook = self._hook()
-        told = self.reservation if isinstance(self.reservation, list | tuple) else [self.reservation]
-        if any(told):
-            hook.release([one for one in told if one])
+        told = [one for one in as_list(self.reservation) if one]
+        if told:
+            hook.release(told)
             return
         for task_id in self._gates:
             self._release_gate(hook, task_id, context)

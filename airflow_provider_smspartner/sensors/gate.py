@@ -93,18 +93,21 @@ class CreditGate(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; when deferrable and the gate stays shut, leave for the triggerer."""
+        xcom = self.patiently(lambda: self.ask(self.requirement(), context))
+        if xcom is None and self.deferrable:
+            self.leave(context)
+        return PokeReturnValue(is_done=xcom is not None, xcom_value=xcom)
+
+    def patiently(self, ask: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+        """Return what asking gives; None, too, where a transient error is in the way, which never fails a gate."""
         try:
-            requirement = self.requirement()
-            xcom = self.ask(requirement, context)
+            return ask()
         except SMSPartnerError as error:
             if not error.retryable:
                 self.log_permanent_error(error)
                 raise
             self.log.warning("Transient error, the gate waits on: %s", error)
-            xcom = None
-        if xcom is None and self.deferrable:
-            self._defer(requirement, context)
-        return PokeReturnValue(is_done=xcom is not None, xcom_value=xcom)
+            return None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """End a wait in the triggerer as one on a worker ends, whatever the Airflow version makes of it."""
@@ -164,9 +167,10 @@ class CreditGate(BaseSensorOperator):
         self.log.error("SMS Partner connection %r: permanent error, needs action:", conn_id)
         self.log.error("%s", error.args[0])
 
-    def _defer(self, requirement: CreditRequirement, context: Context) -> NoReturn:
+    def leave(self, context: Context) -> NoReturn:
+        """Go on waiting in the triggerer."""
         left = self._time_left()
-        trigger = self.trigger(requirement, context)
+        trigger = self.trigger(self.requirement(), context)
         self.defer(trigger=trigger, method_name="execute_complete", kwargs=self._kept(), timeout=left)
 
     def _kept(self) -> dict[str, Any]:

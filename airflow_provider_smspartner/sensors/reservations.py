@@ -16,9 +16,13 @@ from airflow_provider_smspartner.sensors.gate import CreditGate
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import (  # type: ignore[import-not-found, unused-ignore]
+        OperatorLineage,
+    )
 
     from airflow_provider_smspartner.account import CreditRequirement
     from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+    from airflow_provider_smspartner.lineage import TableLineage
     from airflow_provider_smspartner.reservation import OnRerun, Request, Reservation
     from airflow_provider_smspartner.triggers.reservations import CreditsReservationTrigger
 
@@ -37,7 +41,8 @@ class CreditsReservationSensor(CreditGate):
     it reserves anew, and until that is granted the old hold stays.
 
     Its XCom is the reading on which it was granted, as a ``CreditsSensor``'s, with ``reservation_id``, ``epoch`` and
-    ``held`` (an exact string). ``reservation_id`` is an XCom of its own besides.
+    ``held`` (an exact string). ``reservation_id`` is an XCom of its own besides. The event of an asset among its
+    ``outlets`` carries the last three and the conn id as ``extra["reservations"]``.
 
     All parameters of ``CreditsSensor``, and:
 
@@ -90,6 +95,7 @@ class CreditsReservationSensor(CreditGate):
         self.create_table = boolean("create_table", create_table)
         self._gives_up_at: datetime | None = None
         self._context: Context | None = None
+        self._lineage: TableLineage | None = None
         self._check_the_ledger()
 
     def execute(self, context: Context) -> Any:
@@ -104,8 +110,9 @@ class CreditsReservationSensor(CreditGate):
 
     def ask(self, requirement: CreditRequirement, context: Context) -> dict[str, Any] | None:
         """Read the account once, and reserve; return what this task hands on, or None for not yet."""
-        account, outcome = self._hook().ask(self._request(requirement, context))
-        return self._handed_on(account.reading(), outcome.reservation, context)
+        hook = self._hook()
+        account, outcome = hook.ask(self._request(requirement, context))
+        return self._handed_on(hook, account.reading(), outcome.reservation, context)
 
     def trigger(self, requirement: CreditRequirement, context: Context) -> CreditsReservationTrigger:
         """Return the trigger that keeps this gate's place, and calls it when it can be granted."""
@@ -132,11 +139,20 @@ class CreditsReservationSensor(CreditGate):
             self._gives_up_at = datetime.fromisoformat(gives_up_at)
         reading = self.reading_of(event)
         note = (event or {}).get("note")
+        xcom = None
         if note is not None:
-            outcome = self._hook().decide(self._request(self.requirement(), context), reading, note)
-            if xcom := self._handed_on(reading, outcome.reservation, context):
-                return xcom
-        return self.poke(context).xcom_value
+            xcom = self.patiently(lambda: self._decide(reading, note, context))
+        if xcom is None:
+            xcom = self.poke(context).xcom_value
+        if xcom is None:  # no longer deferrable, as the DAG was changed meanwhile: never go without a hold
+            self.leave(context)
+        return xcom
+
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any] | None:
+        """Return the account's API and the ledger's table for OpenLineage; nothing where nothing was reserved."""
+        from airflow_provider_smspartner.lineage import openlineage_facets
+
+        return openlineage_facets(self._lineage)
 
     def on_kill(self) -> None:
         """Give back what this try has reserved: nobody will be told of it."""
@@ -176,13 +192,25 @@ class CreditsReservationSensor(CreditGate):
 
         return reservation_id(self.smspartner_conn_id, **_task(context))
 
+    def _decide(self, reading: dict[str, Any], note: Sequence[Any], context: Context) -> dict[str, Any] | None:
+        hook = self._hook()
+        outcome = hook.decide(self._request(self.requirement(), context), reading, note)
+        return self._handed_on(hook, reading, outcome.reservation, context)
+
     def _handed_on(
-        self, reading: dict[str, Any], reservation: Reservation | None, context: Context
+        self, hook: CreditReservationsHook, reading: dict[str, Any], reservation: Reservation | None, context: Context
     ) -> dict[str, Any] | None:
-        if reservation is None or reservation.state != "held":
+        from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+        from airflow_provider_smspartner.lineage import add_to_events, report_lineage
+
+        if reservation is None or reservation.state != "held" or hook.written is None:
             return None
+        account = SMSPartnerHook(self.smspartner_conn_id)
+        self._lineage = report_lineage([account], *hook.written, self.reservations_conn_id)
+        told = reservation.as_xcom()
+        add_to_events(context, self.outlets, "reservations", [{"smspartner_conn_id": self.smspartner_conn_id} | told])
         context["ti"].xcom_push(key="reservation_id", value=reservation.reservation_id)
-        return reading | reservation.as_xcom()
+        return reading | told
 
     def _time_left(self) -> timedelta:
         """Return what is left of the time: a gate that was called in vain does not begin anew."""

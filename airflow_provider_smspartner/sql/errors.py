@@ -12,6 +12,7 @@ import tenacity
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
+    IdentifierError,
     IntegrityError,
     InterfaceError,
     NotSupportedError,
@@ -228,6 +229,8 @@ def columns_error(engine: Engine, table: sa.Table, names: Iterable[str], what: s
 
 
 def _kind_of(error: SQLAlchemyError) -> _Kind:
+    if isinstance(error, IdentifierError):  # of an index, which goes on behind the table's name
+        return _Kind.NAME
     if not isinstance(error, DBAPIError) or error.orig is None:
         return _Kind.STATEMENT
     if error.connection_invalidated:
@@ -320,10 +323,9 @@ def _grants(engine: Engine, table: sa.Table) -> str:
     schema = table.schema or (engine.url.database if in_mysql else getattr(engine.dialect, "default_schema_name", None))
     quoted = preparer.quote(schema or "the_schema")
     creating = f"CREATE ON {quoted}.*" if in_mysql else f"USAGE, CREATE ON SCHEMA {quoted}"
-    return (
-        f"GRANT SELECT, INSERT, UPDATE ON {preparer.format_table(table)} TO {login}; "
-        f"where this is to create the table, GRANT {creating} TO {login}"
-    )
+    tables = (table, *table.info.get("granted_with", ()))
+    writing = "".join(f"GRANT SELECT, INSERT, UPDATE ON {preparer.format_table(each)} TO {login}; " for each in tables)
+    return f"{writing}where this is to create the table, GRANT {creating} TO {login}"
 
 
 def _other_types(engine: Engine, table: sa.Table) -> list[str]:

@@ -72,7 +72,6 @@ _REQUIRED = {
     "deducted",
 }
 
-
 _CHARSETS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
 
 
@@ -100,12 +99,7 @@ class ReservationTables:
         self.reservations = sa.Table(
             quoted_for_sql("reservations_table", name),
             metadata,
-            *(
-                sa.Column(
-                    column, kind, primary_key=column in _KEY, nullable=column not in _REQUIRED, autoincrement=False
-                )
-                for column, kind in _RESERVATION_COLUMNS.items()
-            ),
+            *_reservation_columns(),
             sa.Index(f"{name}_ended", "account_id", "ended_version"),
             sa.Index(f"{name}_settled", "account_id", "settled_us"),
             sa.Index(f"{name}_run", "run_id", "dag_id"),
@@ -128,6 +122,8 @@ class ReservationTables:
             sa.Index(f"{name}_deductions_of", "reservation_id", "epoch"),
             **_CHARSETS,
         )
+        # Whoever lacks a right to one lacks it to all: a database's refusal does not say which.
+        self.reservations.info["granted_with"] = (self.accounts, self.deductions)
 
     def __iter__(self) -> Iterator[sa.Table]:
         return iter((self.accounts, self.reservations, self.deductions))
@@ -228,11 +224,9 @@ def _any_of(columns: list[sa.Column[Any]], account_id: sa.Column[Any], condition
     return sa.union(*(sa.select(*columns).where(of_account, condition) for condition in conditions))
 
 
-def _columns(kinds: dict[str, TypeEngine[Any]], *, primary_key: set[str], required: set[str]) -> list[sa.Column[Any]]:
-    return [
-        sa.Column(name, kind, primary_key=name in primary_key, nullable=name not in required, autoincrement=False)
-        for name, kind in kinds.items()
-    ]
+def _reservation_columns() -> Iterator[sa.Column[Any]]:
+    for name, kind in _RESERVATION_COLUMNS.items():
+        yield sa.Column(name, kind, primary_key=name in _KEY, nullable=name not in _REQUIRED, autoincrement=False)
 
 
 _FIELDS = [each.name for each in fields(Reservation) if each.name in _RESERVATION_COLUMNS]

@@ -70,15 +70,20 @@ class Visits:
                 f"{dialect} cannot lock an account while its credit is reserved: "
                 "keep the reservations on PostgreSQL, MySQL, MariaDB or SQLite"
             )
-        self._engine = engine
+        self.engine = engine
         self._isolation = _ISOLATION.get(dialect, "READ COMMITTED")
         self._clock = sa.text(_CLOCKS[dialect])
         self._create_table = create_table
         self._tables = ReservationTables(table, schema)
 
+    @property
+    def table(self) -> sa.Table:
+        """The table of reservations."""
+        return self._tables.reservations
+
     def close(self) -> None:
         """Close its connections."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def visit(self, account: str, work: Callable[[Visit], T]) -> T:
         """Do some work in one transaction, under the account's lock, after what is past was ended."""
@@ -112,7 +117,7 @@ class Visits:
         """Do some work in one transaction; again from its beginning, a few times, where the database asks for it."""
 
         def once() -> T:
-            connection = self._engine.connect().execution_options(isolation_level=self._isolation)
+            connection = self.engine.connect().execution_options(isolation_level=self._isolation)
             with connection, connection.begin():
                 return work(connection)
 
@@ -124,10 +129,10 @@ class Visits:
                     raise
             # Only now: tables that are as they must be need no look first.
             for table in self._tables:
-                prepare_table(self._engine, table, create_table=self._create_table)
+                prepare_table(self.engine, table, create_table=self._create_table)
             return once()
 
-        return with_retries(attempt, engine=self._engine, table=self._tables.reservations)
+        return with_retries(attempt, engine=self.engine, table=self._tables.reservations)
 
     def _lock(self, connection: Connection, account: str) -> Visit:
         this = {"this_account": _uuid(account)}

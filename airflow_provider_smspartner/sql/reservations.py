@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from decimal import Decimal
 
+    from sqlalchemy import Table
+    from sqlalchemy.engine import Engine
+
     from airflow_provider_smspartner.account import Credits
     from airflow_provider_smspartner.sql.reservation_visits import Visit, Visits
 
@@ -56,6 +59,16 @@ class Ledger:
 
     def __init__(self, visits: Visits) -> None:
         self._visits = visits
+
+    @property
+    def engine(self) -> Engine:
+        """Of its database."""
+        return self._visits.engine
+
+    @property
+    def table(self) -> Table:
+        """The table of reservations."""
+        return self._visits.table
 
     def close(self) -> None:
         """Close its connections."""
@@ -204,20 +217,24 @@ class Ledger:
         """Do some work on the rows of an id under their account's lock."""
         # Looked up in a transaction of its own: the lock comes before everything else.
         known = self._visits.find(active=False, reservation_id=reservation_id)
-        if not any(epoch in {None, row.epoch} for row in known):
+        known = [row for row in known if epoch in {None, row.epoch}]
+        if not known:
             return None
+        account = known[-1].account
 
         def of_epoch(visit: Visit) -> T:
-            return work(visit, [row for row in visit.rows_of(reservation_id) if epoch in {None, row.epoch}])
+            rows = [row for row in visit.rows_of(reservation_id) if epoch in {None, row.epoch}]
+            # An epoch of another account, as the connection said before, has another lock: it expires.
+            return work(visit, [row for row in rows if row.account == account])
 
-        return self._visits.visit(known[-1].account, of_epoch)
+        return self._visits.visit(account, of_epoch)
 
 
 def _asked(visit: Visit, request: Request, past: list[Reservation]) -> Reservation:
     """Return the row of a request, which keeps its place where it waits already."""
     latest = past[-1] if past else None
     asked = request.requirement.min_credits
-    sent = sum(row.deducted for row in past) if request.on_rerun == "rest" else 0
+    sent = _sent(past) if request.on_rerun == "rest" else 0
     told: dict[str, Any] = {name: getattr(request, name) for name in ("attempt", "priority", "in_turn")}
     told |= {
         "credit_type": request.requirement.credit_type,
@@ -227,9 +244,14 @@ def _asked(visit: Visit, request: Request, past: list[Reservation]) -> Reservati
         "hold_for_us": microseconds(request.hold_for),
         "settles_after_us": microseconds(request.settles_after),
         "seen_until_us": visit.note.at_us + microseconds(request.seen_for),
+        # It has come: where that is in vain, what it was called for is no more kept for it.
+        "called_until_us": None,
     }
     if latest is not None and latest.state == "waiting":
-        return replace(latest, **told)
+        if latest.account == request.account:
+            return replace(latest, **told)
+        # Its connection named another account before, under whose lock nobody would see this hold.
+        visit.end(latest, "withdrawn")
     names = ("account", "smspartner_conn_id", "holder", "dag_id", "task_id", "run_id", "map_index")
     return Reservation(
         reservation_id=request.reservation_id,
@@ -239,6 +261,13 @@ def _asked(visit: Visit, request: Request, past: list[Reservation]) -> Reservati
         **told,
         **{name: getattr(request, name) for name in names},
     )
+
+
+def _sent(past: list[Reservation]) -> int | Decimal:
+    """Return what was deducted since the whole was reserved last: what came before that is sent again."""
+    granted = [row for row in past if row.granted_version is not None]
+    last_whole = max((place for place, row in enumerate(granted) if row.amount == row.asked), default=0)
+    return sum(row.deducted for row in granted[last_whole:])
 
 
 def _held(visit: Visit, row: Reservation, credits: Credits) -> Reservation:

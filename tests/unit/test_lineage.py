@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-from airflow_provider_smspartner.lineage import SnapshotLineage, add_figures_to_events
+from airflow_provider_smspartner.lineage import TableLineage, add_figures_to_events
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table
@@ -132,7 +132,7 @@ def test_a_table_has_the_uri_that_airflow_s_providers_give_it(url: str, schema: 
         url=make_url(url), dialect=(mysql if url.startswith("mysql") else postgresql).dialect()
     )
     engine.dialect.default_schema_name = "public"
-    lineage = SnapshotLineage.of([], engine, snapshot_table("credits", schema), "warehouse")
+    lineage = TableLineage.of([], engine, snapshot_table("credits", schema), "warehouse")
     assert lineage.table_uri == uri
     assert Asset(uri=uri)
     assert "pw" not in repr(lineage)
@@ -142,7 +142,7 @@ def test_a_table_of_a_database_without_a_schema_of_its_own_has_a_uri_without_one
     engine: Any = SimpleNamespace(url=make_url("postgresql://db.example/bi"), dialect=postgresql.dialect())
     for dialect in (engine.dialect, SimpleNamespace()):
         engine.dialect = dialect
-        lineage = SnapshotLineage.of([], engine, snapshot_table("credits"), "warehouse")
+        lineage = TableLineage.of([], engine, snapshot_table("credits"), "warehouse")
         assert (lineage.schema, lineage.table_uri) == (None, "postgresql://db.example/bi/credits")
 
 
@@ -294,7 +294,7 @@ def test_a_database_that_is_gone_by_then_leaves_the_api_to_openlineage(
     from airflow_provider_smspartner.lineage import openlineage_facets
 
     hook = SMSPartnerHook(connect(sandbox))
-    lineage = SnapshotLineage.of([hook], sa.create_engine("sqlite://"), snapshot_table("t"), "nowhere")
+    lineage = TableLineage.of([hook], sa.create_engine("sqlite://"), snapshot_table("t"), "nowhere")
     facets = openlineage_facets(lineage)
     assert facets is not None
     assert [(each.namespace, each.name) for each in facets.inputs] == [(sandbox.url.removesuffix("/v1"), "/v1/me")]

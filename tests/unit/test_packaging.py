@@ -77,7 +77,17 @@ ROOMS = {
     "hooks": {"account", "arguments", "api", "exceptions", "get_provider_info", "hooks", "reservation", "sql"},
     "lineage": {"hooks", "sql"},
     "triggers": {"account", "arguments", "exceptions", "hooks", "reservation", "sql", "triggers"},
-    "sensors": {"account", "arguments", "exceptions", "hooks", "links", "reservation", "sensors", "triggers"},
+    "sensors": {
+        "account",
+        "arguments",
+        "exceptions",
+        "hooks",
+        "lineage",
+        "links",
+        "reservation",
+        "sensors",
+        "triggers",
+    },
     "operators": {"account", "arguments", "exceptions", "hooks", "lineage", "operators", "sql"},
     "cli": {"exceptions", "hooks", "reservation"},
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, Context, TaskDeferred
 
-from airflow_provider_smspartner.account import CreditRequirement
+from airflow_provider_smspartner.account import CreditRequirement, Credits
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerConfigurationError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.reservation import Reservation
@@ -237,6 +238,72 @@ def test_a_gate_that_was_called_too_late_reads_anew_and_defers_for_the_time_that
     assert account.requests == requests + 1
     assert timedelta(seconds=90) < deferred.value.timeout <= timedelta(seconds=100)
     assert deferred.value.kwargs == {"gives_up_at": gives_up_at}
+
+
+def test_a_called_gate_waits_on_where_the_ledger_is_away(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = called(hook, account)
+    away = {"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "x", "password": "x", "schema": "x"}
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER", json.dumps(away))
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    with pytest.raises(TaskDeferred):
+        gate(deferrable=True).execute_complete(context(), event)
+
+
+def test_a_called_gate_that_is_deferrable_no_more_waits_on_rather_than_go_without_a_hold(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook
+) -> None:
+    """Its DAG was changed while it waited."""
+    event = called(hook, account)
+    others(hook, 60)
+    with pytest.raises(TaskDeferred):
+        gate(deferrable=False).execute_complete(context(), event)
+
+
+def test_a_gate_that_came_in_vain_is_called_no_more_until_it_can_be_granted(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook
+) -> None:
+    """Else its trigger would call it again at each poll, and its credit would be kept from those behind it."""
+    others(hook, 60)
+    assert gate().poke(context()).is_done is False
+    (waiting,) = [row for row in hook.reservations() if row.state == "waiting"]
+    with hook.ledger() as ledger:
+        note = ledger.note("smspartner_default")
+        plenty = Credits(1_000, None, None, 0, Decimal(1_000), "EUR")
+        (row,) = ledger.call("smspartner_default", [waiting.reservation_id], plenty, note, HOUR)
+    assert row.reservation_id == waiting.reservation_id
+    assert [row.called_until_us is None for row in hook.reservations()] == [True, False]
+    assert gate().poke(context()).is_done is False
+    assert [row.called_until_us for row in hook.reservations()] == [None, None]
+
+
+def test_a_gate_whose_connection_names_another_account_meanwhile_holds_there_alone(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook, connect: Connect
+) -> None:
+    """Held under the old account's name, nobody on the new one would see it."""
+    others(hook, 60)
+    assert gate().poke(context()).is_done is False
+    connect(account, reservations_account="head office")
+    gate().execute(context())
+    assert gate(min_credits=50).poke(context(task_id="another")).is_done is False
+    held = [(row.account, row.held) for row in hook.reservations() if row.state == "held"]
+    assert held == [("smspartner_default", 60), ("head office", 60)]
+
+
+def test_a_hold_under_a_former_account_is_released_under_its_own_lock(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook, connect: Connect
+) -> None:
+    old = gate().execute(context())
+    connect(account, reservations_account="head office")
+    new = gate().execute(context(try_number=2))
+    with hook.ledger() as ledger:
+        before = ledger.note("smspartner_default").version
+    hook.release(old)
+    rows = hook.reservations(active=False)
+    (ended,) = [row for row in rows if row.ended_version is not None]
+    assert (ended.account, ended.ended_version) == ("smspartner_default", before + 1)
+    assert hook.still_holds(new)
 
 
 @pytest.mark.parametrize(
