@@ -13,6 +13,7 @@ from airflow_provider_smspartner.reservation import (
     Request,
     Reservation,
     Verdict,
+    exact_text,
     microseconds,
     price_of,
 )
@@ -297,6 +298,6 @@ def _is_of_the_same_run(other: Reservation, row: Reservation) -> bool:
 def _refuse_another_amount(key: str, before: Decimal, amount: int | Decimal) -> None:
     if before != amount:
         raise SMSPartnerConfigurationError(
-            f"{amount} was to be deducted under the key {key!r}, under which {before:f} was deducted before: "
+            f"{amount} was to be deducted under the key {key!r}, under which {exact_text(before)} was deducted before: "
             "give each part of a campaign a key= of its own, and repeat it with the same amount"
         )

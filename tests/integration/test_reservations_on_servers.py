@@ -15,9 +15,11 @@ from sqlalchemy.engine import URL, Engine
 
 from airflow_provider_smspartner.account import CreditRequirement, Credits
 from airflow_provider_smspartner.reservation import Request
+from airflow_provider_smspartner.sql import reservation_visits
 from airflow_provider_smspartner.sql.reservation_visits import Visit, Visits
 from airflow_provider_smspartner.sql.reservations import Ledger
 from tests.integration.conftest import make_place, reach
+from tests.unit.sql.two_ledgers import CLOCK, TwoLedgers, random_steps
 
 TABLE = "reservations"
 CREDITS = Credits(100, None, None, 0, None, None)
@@ -150,3 +152,23 @@ def test_an_expired_hold_ends_with_a_version_and_its_credit_is_free(visits: Visi
     fresh = ledger.grant(request_for("b"), CREDITS, ledger.note("account"))
     assert fresh.verdict is not None
     assert fresh.verdict.is_granted
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_database_keeps_what_the_model_of_the_rules_keeps(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """So that what the explorer finds of the rows in memory holds for the rows in tables, too."""
+    monkeypatch.setitem(reservation_visits._CLOCKS, engine.dialect.name, CLOCK)
+    ledgers = TwoLedgers(engine)
+    states = set()
+    for number, step in enumerate(random_steps(seed, 150)):
+        if isinstance(step, int):
+            ledgers.leap(step)
+            continue
+        here, there = ledgers.do(step)
+        assert here == there, number
+        here, there = ledgers.rows()
+        assert here == there, number
+        states |= {row.ended_how or row.state for row in here}
+    assert states == {"held", "waiting", "released", "expired", "exchanged", "withdrawn"}
