@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers_manager import ProvidersManager
 
+from airflow_provider_smspartner.account import CreditRequirement, CreditType
 from airflow_provider_smspartner.cli import get_commands
+from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import needs_airflow
 
@@ -76,3 +81,94 @@ def test_an_account_that_fails_costs_the_others_nothing_and_the_command_its_succ
         airflow("smspartner", "credits", "--conn-id", "bad", "--conn-id", "good", "--output", "json")
     (told,) = json.loads(capsys.readouterr().out)
     assert told["conn_id"] == "good"
+
+
+# Reservations
+
+ON_LEDGER = ("--reservations-conn-id", "ledger")
+
+
+@pytest.fixture
+def hook(
+    connect: Callable[..., str], sandbox: SMSPartnerSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CreditReservationsHook:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "ledger.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_LEDGER", json.dumps(connection))
+    connect(sandbox)
+    return CreditReservationsHook("ledger")
+
+
+def reserve(hook: CreditReservationsHook, holder: str, balance: str, conn_id: str = "smspartner_default") -> Any:
+    requirement = CreditRequirement(balance, CreditType.BALANCE)  # type: ignore[arg-type]  # as a DAG says it
+    return hook.reserve(conn_id, requirement, holder=holder, hold_for=timedelta(hours=1))
+
+
+def shown(airflow: Command, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    airflow("smspartner", "reservations", *ON_LEDGER, "--output", "json", *arguments)
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_who_holds_and_who_waits_is_shown_with_exact_amounts(
+    airflow: Command, hook: CreditReservationsHook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = reserve(hook, "first", "10000.50")
+    hook.deduct(held, "0.25")
+    assert reserve(hook, "second", "9000") is None
+    capsys.readouterr()
+    first, second = shown(airflow, capsys)
+    assert first == {
+        "account": "smspartner_default",
+        "state": "held",
+        "amount": "10000.5",
+        "deducted": "0.25",
+        "credit_type": "balance",
+        "who": "first",
+        "since": held.granted_at.isoformat(timespec="seconds"),
+        "expires": first["expires"],
+        "epoch": 1,
+        "reservation_id": held.reservation_id,
+    }
+    assert (second["who"], second["state"], second["expires"]) == ("second", "waiting", None)
+
+
+def test_what_has_ended_is_shown_where_all_is_asked_for_and_of_one_connection_where_that_is(
+    airflow: Command,
+    hook: CreditReservationsHook,
+    connect: Callable[..., str],
+    sandbox: SMSPartnerSandbox,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    connect(sandbox, "second")
+    hook.release(reserve(hook, "over", "5"))
+    reserve(hook, "elsewhere", "5", "second")
+    capsys.readouterr()
+    assert [row["who"] for row in shown(airflow, capsys)] == ["elsewhere"]
+    assert [
+        (row["who"], row["state"]) for row in shown(airflow, capsys, "--all", "--conn-id", "smspartner_default")
+    ] == [("over", "released")]
+
+
+def test_a_reservation_is_released_by_hand_and_what_that_freed_is_shown(
+    airflow: Command, hook: CreditReservationsHook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = reserve(hook, "mine", "10000")
+    capsys.readouterr()
+    airflow("smspartner", "release", held.reservation_id, "--epoch", "1", *ON_LEDGER)
+    assert "10000" in capsys.readouterr().out
+    assert not hook.still_holds(held)
+
+
+def test_another_epoch_is_left_alone_and_the_command_fails(airflow: Command, hook: CreditReservationsHook) -> None:
+    held = reserve(hook, "mine", "10000")
+    with pytest.raises(SystemExit, match="epoch 2, holds nothing: nothing was released"):
+        airflow("smspartner", "release", held.reservation_id, "--epoch", "2", *ON_LEDGER)
+    assert hook.still_holds(held)
+
+
+@pytest.mark.parametrize("command", [("reservations",), ("release", "some-id", "--epoch", "1")], ids=str)
+def test_a_command_makes_no_table_where_there_is_none(
+    airflow: Command, hook: CreditReservationsHook, command: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit, match="it is not there, and create_table is False"):
+        airflow("smspartner", *command, *ON_LEDGER)

@@ -27,6 +27,7 @@ from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.lineage import TableLineage, add_figures_to_events
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
 from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table
 from tests.airflow_versions import asset_events, needs_airflow
 
@@ -80,6 +81,37 @@ def test_the_collector_sees_only_what_was_read_and_written(
         assert run_task(CreditsToSqlOperator, smspartner_conn_id=conn_ids, sql_conn_id="warehouse").state == "failed"
     assert [each.asset.uri for each in collector.collected_assets.inputs] == [f"{sandbox.url}/me"]
     assert len(collector.collected_assets.outputs) == 1
+
+
+def test_the_collector_sees_the_reading_and_the_ledger_of_a_reservation(
+    sandbox: SMSPartnerSandbox, connect: Any, warehouse: Path, run_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, collector := HookLineageCollector())
+    connect(sandbox)
+    asset = Asset("credit_reserved")
+    outcome = run_task(CreditsReservationSensor, min_credits=5, reservations_conn_id="warehouse", outlets=[asset])
+    (api,), (table,) = collector.collected_assets.inputs, collector.collected_assets.outputs
+    assert api.asset.uri == f"{sandbox.url}/me"
+    assert table.asset == Asset(uri=f"sqlite://{warehouse}/main/smspartner_credit_reservations")
+    (extra,) = asset_events(asset)
+    assert extra["reservations"] == [
+        {
+            "smspartner_conn_id": "smspartner_default",
+            "reservation_id": outcome.xcom["reservation_id"],
+            "epoch": 1,
+            "held": "5",
+        }
+    ]
+
+
+def test_a_gate_that_reserves_nothing_tells_no_lineage(
+    sandbox: SMSPartnerSandbox, connect: Any, warehouse: Path, run_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, collector := HookLineageCollector())
+    connect(sandbox)
+    given = {"min_credits": 10**9, "reservations_conn_id": "warehouse", "timeout": 0.01, "poke_interval": 0.01}
+    assert run_task(CreditsReservationSensor, **given).state == "failed"
+    assert not collector.has_collected
 
 
 class BrokenCollector(HookLineageCollector):
@@ -175,6 +207,7 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
 from tests.airflow_versions import run_to_its_end
 
 with DAG("lineage", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
@@ -187,6 +220,7 @@ with DAG("lineage", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
         >> CreditsToSqlOperator(task_id="partly", sql_conn_id="file", smspartner_conn_id=["one", "two"])
     )
     CreditsToSqlOperator(task_id="nothing", sql_conn_id="file", smspartner_conn_id="two")
+    CreditsReservationSensor(task_id="reserve", min_credits=5, reservations_conn_id="server")
 
 run_to_its_end(dag)
 """
@@ -257,6 +291,13 @@ def test_openlineage_sees_the_columns_as_it_does_for_other_sql_operators(emitted
 def test_openlineage_sees_the_api_as_the_source(emitted: Emitted) -> None:
     ((namespace, name),) = emitted.datasets("write", "COMPLETE", "inputs")
     assert (namespace.rpartition(":")[0], name) == ("http://127.0.0.1", "/v1/me")
+
+
+def test_openlineage_sees_the_api_and_the_ledger_of_a_reservation(emitted: Emitted) -> None:
+    assert emitted.datasets("reserve", "COMPLETE", "inputs") == emitted.datasets("write", "COMPLETE", "inputs")
+    ((_, name),) = emitted.datasets("reserve", "COMPLETE", "outputs")
+    assert name == "postgres.public.smspartner_credit_reservations"
+    assert "expires_us" in emitted.columns("reserve", "COMPLETE", "outputs")
 
 
 def test_openlineage_sees_a_database_whose_hook_has_no_name_for_it(emitted: Emitted) -> None:
