@@ -35,9 +35,8 @@ def test_each_query_gives_the_result_on_the_page_and_pruning_runs(engine: Engine
     assert len(ask_the_ledger(engine, "reserved")) == len(promised_of_the_ledger("reserved"))
 
 
-def test_the_ledger_that_is_created_by_hand_is_the_one_that_the_package_creates(place: Place, engine: Engine) -> None:
-    if not place.is_postgresql:
-        pytest.skip("the statement on the page is PostgreSQL's")
+@pytest.mark.parametrize("place", ["postgresql+psycopg2"], indirect=True)
+def test_the_ledger_that_is_created_by_hand_is_the_one_that_the_package_creates(engine: Engine) -> None:
     columns = (
         "SELECT table_name, column_name, data_type, character_maximum_length, numeric_precision, numeric_scale,"
         " is_nullable FROM information_schema.columns WHERE table_schema = current_schema() ORDER BY 1, 2"
