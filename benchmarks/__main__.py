@@ -65,7 +65,7 @@ def _in_order(results: dict[str, Any]) -> dict[str, Any]:
 
 def _say(line: Line) -> None:
     met = {True: "met", False: "MISSED", None: ""}[line.is_met]
-    told = [line.figure, line.case, line.ours, line.other, line.result, line.goal, met]
+    told = [line.figure, line.case, line.package, line.compared_with, line.ratio, line.goal, met]
     sys.stdout.write(" | ".join(told) + "\n")
     sys.stdout.flush()
 

@@ -26,7 +26,7 @@ class Account:
         return json.dumps({"conn_type": "smspartner", "host": self.url, "password": self.key})
 
     def http_connection(self) -> str:
-        """Return the Airflow connection that the rival asks over."""
+        """Return the Airflow connection that the peer asks over."""
         return json.dumps({"conn_type": "http", "host": self.url, "password": self.key})
 
 

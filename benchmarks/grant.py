@@ -1,4 +1,4 @@
-"""One grant of a reservation, beside the same statements in bare SQLAlchemy, with much history and many waiting."""
+"""One grant of a reservation, compared with the same statements in bare SQLAlchemy, with much history and many waiting."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def _measure_database(name: str, url: str, size: Size) -> Iterator[Line]:
     except DBAPIError as error:
         yield Line(FIGURE, name, "", "", f"left out: {type(error.orig).__name__}, no server there", "at most 1.5", None)
         return
-    ours: list[Spread] = []
+    package: list[Spread] = []
     for past, waiting in ((0, 0), (size.past, 0), (0, size.waiting)):
         with _ledger_of(engine, past, waiting) as tables:
             took = _measure_ledger(engine, tables, size.rounds)
-        ours.append(took["ours"])
+        package.append(took["package"])
         case = f"{name}, {past:,} past, {waiting:,} waiting"
-        yield ratio_line(FIGURE, case, took["ours"], ("bare", took["bare"]), None if waiting else 1.5)
-    growth = ours[1].median / ours[0].median
+        yield ratio_line(FIGURE, case, took["package"], ("baseline", took["bare"]), None if waiting else 1.5)
+    growth = package[1].median / package[0].median
     yield Line(
         FIGURE,
         f"{name}, {size.past:,} past against none",
-        ours[1].told("ms", 1e3),
-        f"itself: {ours[0].told('ms', 1e3)}",
+        package[1].told("ms", 1e3),
+        f"itself: {package[0].told('ms', 1e3)}",
         f"{growth:.2f}",
         "flat: at most 1.3",
         growth <= 1.3,
@@ -82,12 +82,12 @@ def _measure_database(name: str, url: str, size: Size) -> Iterator[Line]:
 
 def _measure_ledger(engine: sa.Engine, tables: ReservationTables, rounds: int) -> dict[str, Spread]:
     """Time each side's grants alone: before each a note is taken, and after it the credit is released."""
-    ledger, seconds = Ledger(Visits(engine, tables.reservations.name)), {"ours": [], "bare": []}
+    ledger, seconds = Ledger(Visits(engine, tables.reservations.name)), {"package": [], "bare": []}
     bare = _BareGrant(engine, tables, ledger.note("account"))
     for number, side in enumerate(in_random_order(seconds, WARM_UP + rounds)):
         note, request = ledger.note("account"), _request(f"{side} {number}")
         begin = time.perf_counter()
-        if side == "ours":
+        if side == "package":
             ledger.grant(request, CREDITS, note)
         else:
             bare.grant(request, note)

@@ -17,11 +17,11 @@ print(time.perf_counter() - begin, len(set(sys.modules) - before))
 """
 
 SIDES = {
-    "ours": """
+    "package": """
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
 """,
-    "rival": """
+    "peer": """
 from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.providers.http.sensors.http import HttpSensor
 """,
@@ -45,26 +45,26 @@ def measure(size: Size) -> list[Line]:
     for name in in_random_order(SIDES, size.rounds):
         took, modules[name] = _import_once(SIDES[name])
         seconds[name].append(took)
-    ours, rival = Spread.of(seconds["ours"]), Spread.of(seconds["rival"])
+    package, peer = Spread.of(seconds["package"]), Spread.of(seconds["peer"])
     figure = "added to ``airflow.sdk`` at parse time"
     return [
         Line(
             figure,
             "time",
-            ours.told("ms", 1e3),
-            f"rival: {rival.told('ms', 1e3)}",
-            f"{ours.median / rival.median:.3f}",
+            package.told("ms", 1e3),
+            f"peer: {peer.told('ms', 1e3)}",
+            f"{package.median / peer.median:.3f}",
             "at most 15 ms",
-            ours.median <= 0.015,
+            package.median <= 0.015,
         ),
         Line(
             figure,
             "modules",
-            str(modules["ours"]),
-            f"rival: {modules['rival']}",
-            f"{modules['ours'] / modules['rival']:.3f}",
+            str(modules["package"]),
+            f"peer: {modules['peer']}",
+            f"{modules['package'] / modules['peer']:.3f}",
             "at most 12",
-            modules["ours"] <= 12,
+            modules["package"] <= 12,
         ),
     ]
 

@@ -29,27 +29,27 @@ FULL, QUICK = Size(accounts=200, concurrency=16, rounds=9), Size(accounts=8, con
 
 
 def measure(size: Size) -> list[Line]:
-    """Return the whole task, with its 200 rows in a SQLite file, beside the time that the API alone takes."""
+    """Return the whole task, with its 200 rows in a SQLite file, compared with the time that the API alone takes."""
     keys = [f"key-{number}" for number in range(size.accounts)]
     with serve(*keys, delay=size.delay) as accounts, TemporaryDirectory() as folder:
         named = {f"account_{number}": account.connection() for number, account in enumerate(accounts)}
         with connections(named | {"warehouse": sqlite_connection(folder)}):
-            sides = {"ours": lambda: _run_task(list(named), size), "bare": lambda: _ask_barely(accounts, size)}
+            sides = {"package": lambda: _run_task(list(named), size), "bare": lambda: _ask_barely(accounts, size)}
             took = interleave(sides, size.rounds)
-    ours = took["ours"]
+    package = took["package"]
     least = size.accounts * size.delay / size.concurrency
     figure = f"{size.accounts} accounts in one task, {size.concurrency} at a time, answers in {size.delay * 1e3:.0f} ms"
     return [
         Line(
             figure,
             f"{size.accounts} x {size.delay} s / {size.concurrency}",
-            ours.told("s"),
+            package.told("s"),
             f"computed: {least:.2f} s",
-            f"{ours.median / least:.2f}",
+            f"{package.median / least:.2f}",
             "at most 1.3",
-            ours.median / least <= 1.3,
+            package.median / least <= 1.3,
         ),
-        ratio_line(figure, "bare requests in as many threads", ours, ("floor", took["bare"]), None, unit="s"),
+        ratio_line(figure, "bare requests in as many threads", package, ("baseline", took["bare"]), None, unit="s"),
     ]
 
 

@@ -32,14 +32,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: what was measured, on our side and on the other, and whether the goal is met."""
+    """One line of the table: this package's figure, the other side's, and whether the goal is met."""
 
     figure: str
     case: str
-    ours: str
-    other: str
-    """The rival, or the floor, by its name and figure."""
-    result: str
+    package: str
+    compared_with: str
+    """The peer, or the baseline, by its name and figure."""
+    ratio: str
     goal: str
     """Empty where a line is there to compare with alone."""
     is_met: bool | None
@@ -64,7 +64,7 @@ def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def ratio_line(
-    figure: str, case: str, ours: Spread, other_side: tuple[str, Spread], goal: float | None, *, unit: str = "ms"
+    figure: str, case: str, package: Spread, other_side: tuple[str, Spread], goal: float | None, *, unit: str = "ms"
 ) -> Line:
     """
     Return the line of two sides that were measured side by side.
@@ -73,11 +73,11 @@ def ratio_line(
     """
     name, other = other_side
     scale = {"s": 1.0, "ms": 1e3}[unit]
-    ratio = ours.median / other.median
+    ratio = package.median / other.median
     return Line(
         figure,
         case,
-        ours.told(unit, scale),
+        package.told(unit, scale),
         f"{name}: {other.told(unit, scale)}",
         f"{ratio:.2f}",
         "" if goal is None else f"at most {goal}",

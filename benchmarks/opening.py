@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from benchmarks import rival
+from benchmarks import peer
 from benchmarks.accounts import Account
 from benchmarks.measure import Line, Spread
 from tests.system.airflow import Airflow
 
-KINDS = ("ours_deferrable", "ours_reschedule", "rival_reschedule", "rival_poke")
+KINDS = ("package_deferrable", "package_reschedule", "peer_reschedule", "peer_poke")
 AN_HOUR_OF_POKES = 60
 """At an interval of a minute."""
 
@@ -37,8 +37,8 @@ def measure(size: Size) -> list[Line]:
     """Return the lines of both, out of the same runs."""
     with TemporaryDirectory() as home, SMSPartnerSandbox("10") as account:
         named = {
-            "ours": account.connection_json(),
-            rival.CONN_ID: Account(account.url, "sandbox-key").http_connection(),
+            "package": account.connection_json(),
+            peer.CONN_ID: Account(account.url, "sandbox-key").http_connection(),
         }
         airflow = Airflow(
             Path(sys.prefix),
@@ -69,7 +69,7 @@ def _seconds_to_open(
     asked = account.requests
     run = airflow.trigger(kind)
     account.wait_for_requests(asked + 2, timeout=300)
-    if kind == "ours_deferrable":
+    if kind == "package_deferrable":
         pokes += _seconds_to_defer(airflow)
     time.sleep(pause)
     topped_up = time.time()
@@ -93,7 +93,7 @@ def _seconds_to_defer(airflow: Airflow) -> list[float]:
 
 
 def _opening_lines(size: Size, opened: dict[str, list[float]]) -> list[Line]:
-    longest = max(opened["ours_deferrable"])
+    longest = max(opened["package_deferrable"])
     goal = size.interval + 3
     figure = f"from top-up to gate open, interval {size.interval:.0f} s"
     told = {kind: f"{Spread.of(seconds).told('s')}, at most {max(seconds):.1f} s" for kind, seconds in opened.items()}
@@ -101,9 +101,9 @@ def _opening_lines(size: Size, opened: dict[str, list[float]]) -> list[Line]:
         Line(
             figure,
             f"deferrable, {size.rounds} times",
-            told["ours_deferrable"],
-            f"rival, {mode}: {told[f'rival_{mode}']}",
-            f"{Spread.of(opened['ours_deferrable']).median / Spread.of(opened[f'rival_{mode}']).median:.2f}",
+            told["package_deferrable"],
+            f"peer, {mode}: {told[f'peer_{mode}']}",
+            f"{Spread.of(opened['package_deferrable']).median / Spread.of(opened[f'peer_{mode}']).median:.2f}",
             f"at most {goal:.0f} s" if mode == "reschedule" else "",
             longest <= goal if mode == "reschedule" else None,
         )
@@ -114,22 +114,23 @@ def _opening_lines(size: Size, opened: dict[str, list[float]]) -> list[Line]:
 def _worker_lines(pokes: dict[str, list[float]]) -> list[Line]:
     figure = "worker seconds while a gate waits an hour, interval 60 s (computed)"
     one = {kind: Spread.of(seconds).median for kind, seconds in pokes.items() if seconds}
-    once, ours, other = (one[kind] for kind in ("ours_deferrable", "ours_reschedule", "rival_reschedule"))
-    mine = {"poke": 3600.0, "reschedule": AN_HOUR_OF_POKES * ours, "deferrable": once}
-    rivals = {"poke": 3600.0, "reschedule": AN_HOUR_OF_POKES * other, "deferrable": 3600.0}
+    once, package, other = (one[kind] for kind in ("package_deferrable", "package_reschedule", "peer_reschedule"))
+    mine = {"poke": 3600.0, "reschedule": AN_HOUR_OF_POKES * package, "deferrable": once}
+    peers = {"poke": 3600.0, "reschedule": AN_HOUR_OF_POKES * other, "deferrable": 3600.0}
     cases = {
-        "reschedule": f"reschedule: {AN_HOUR_OF_POKES} pokes, ours of {ours:.2f} s, the rival's of {other:.2f} s",
-        "deferrable": "deferrable: one poke (the rival never defers)",
+        "reschedule": f"reschedule: {AN_HOUR_OF_POKES} pokes, this package's of {package:.2f} s, "
+        f"the peer's of {other:.2f} s",
+        "deferrable": "deferrable: one poke (the peer never defers)",
     }
     return [
         Line(
             figure,
             cases.get(mode, mode),
             f"{mine[mode]:,.1f} s",
-            f"rival: {rivals[mode]:,.1f} s",
-            f"{mine[mode] / rivals[mode]:.4f}",
+            f"peer: {peers[mode]:,.1f} s",
+            f"{mine[mode] / peers[mode]:.4f}",
             "one poke" if mode == "deferrable" else "",
-            once <= 1.5 * ours if mode == "deferrable" else None,
+            once <= 1.5 * package if mode == "deferrable" else None,
         )
         for mode in mine
     ]

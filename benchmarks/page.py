@@ -33,7 +33,7 @@ MET = {True: "yes", False: "**no**", None: ""}
 
 def tables(results: dict[str, Any]) -> dict[Path, str]:
     """Return the text of each table's file; what was not measured yet is shown as that."""
-    rows: list[tuple[str, ...]] = [("figure", "case", "ours", "beside", "ratio", "goal", "met")]
+    rows: list[tuple[str, ...]] = [("figure", "case", "this package", "compared with", "ratio", "goal", "met")]
     measured = list(results["machine"].items())
     for name in FIGURES:
         if figure := results["figures"].get(name):
@@ -53,7 +53,7 @@ def write(results: dict[str, Any]) -> None:
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
-    told = [line[name] for name in ("figure", "case", "ours", "other", "result", "goal")]
+    told = [line[name] for name in ("figure", "case", "package", "compared_with", "ratio", "goal")]
     return (*told, MET[line["is_met"]])
 
 

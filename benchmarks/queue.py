@@ -74,15 +74,15 @@ def _waiting(size: Size) -> Iterator[tuple[SMSPartnerSandbox, sa.Engine, list[Se
         path = Path(folder) / "ledger.db"
         engine = sa.create_engine(f"sqlite:///{path}")
         ledger = Ledger(Visits(engine, TABLE))
-        ledger.grant(_request("holds everything", 100), EVERYTHING, ledger.note("ours"))
+        ledger.grant(_request("holds everything", 100), EVERYTHING, ledger.note("package"))
         nothing = Credits(0, None, None, 0, None, None)
         gates = []
         for number in range(size.triggers):
             request = _request(str(number))
-            ledger.grant(request, nothing, ledger.note("ours"))
+            ledger.grant(request, nothing, ledger.note("package"))
             gates.append(_gate(request, size.interval))
         named = {
-            "ours": sandbox.connection_json(),
+            "package": sandbox.connection_json(),
             "ledger": json.dumps({"conn_type": "sqlite", "host": str(path)}),
         }
         yield sandbox, engine, gates, named
@@ -91,13 +91,13 @@ def _waiting(size: Size) -> Iterator[tuple[SMSPartnerSandbox, sa.Engine, list[Se
 
 def _request(holder: str, amount: int = NEEDS) -> Request:
     requirement, hour = CreditRequirement(amount), timedelta(hours=1)
-    return Request("ours", "ours", requirement, hour, seen_for=timedelta(seconds=100), holder=holder)
+    return Request("package", "package", requirement, hour, seen_for=timedelta(seconds=100), holder=holder)
 
 
 def _gate(request: Request, interval: float) -> Serialized:
     return CreditsReservationTrigger(
         reservation_id=request.reservation_id,
-        smspartner_conn_id="ours",
+        smspartner_conn_id="package",
         reservations_conn_id="ledger",
         reservations_table=TABLE,
         poke_interval=interval,
@@ -106,7 +106,7 @@ def _gate(request: Request, interval: float) -> Serialized:
 
 def _comes(ledger: Ledger, sandbox: SMSPartnerSandbox, holder: str) -> bool:
     """Do what a resumed gate does on its worker: reserve, on a reading of its own."""
-    note = ledger.note("ours")
+    note = ledger.note("package")
     reading = Credits(int(sandbox.balance), None, None, 0, None, None)
     row = ledger.grant(_request(holder), reading, note).reservation
     return row is not None and row.state == "held"

@@ -1,4 +1,4 @@
-"""One reading of an account by a hook that is kept, beside the bare GET of a kept session."""
+"""One reading of an account by a hook that is kept, compared with the bare GET of a kept session."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ FULL, QUICK = Size(rounds=2000), Size(rounds=5)
 
 
 def measure(size: Size) -> list[Line]:
-    """Return ours against the floor, and against the hook of the http provider."""
+    """Return this package against the baseline, and against the hook of the http provider."""
     with (
         serve("benchmark-key") as (account,),
-        connections({"account": account.connection(), "rival": account.http_connection()}),
+        connections({"account": account.connection(), "peer": account.http_connection()}),
         requests.Session() as session,
     ):
-        hook, rival = SMSPartnerHook("account"), HttpHook("GET", "rival")
+        hook, peer = SMSPartnerHook("account"), HttpHook("GET", "peer")
 
         def bare() -> object:
             return session.get(f"{account.url}/me", params={"apiKey": account.key}, timeout=10).json()
 
         def through_http_hook() -> object:
-            return rival.run("me", data={"apiKey": account.key}, extra_options={"timeout": 10}).json()
+            return peer.run("me", data={"apiKey": account.key}, extra_options={"timeout": 10}).json()
 
-        sides = {"ours": hook.get_account, "bare": bare, "rival": through_http_hook}
+        sides = {"package": hook.get_account, "bare": bare, "peer": through_http_hook}
         interleave(sides, rounds=3)
         took = interleave(sides, size.rounds)
     figure = "one reading by a live hook"
     return [
-        ratio_line(figure, "bare requests", took["ours"], ("floor", took["bare"]), 1.3),
-        ratio_line(figure, "HttpHook", took["ours"], ("rival", took["rival"]), None),
+        ratio_line(figure, "bare requests", took["package"], ("baseline", took["bare"]), 1.3),
+        ratio_line(figure, "HttpHook", took["package"], ("peer", took["peer"]), None),
     ]

@@ -1,4 +1,4 @@
-"""One row written into a table of many, beside the bare upsert of such a row in the database's own words."""
+"""One row written into a table of many, compared with the bare upsert of such a row in the database's own words."""
 
 from __future__ import annotations
 
@@ -62,23 +62,26 @@ def _measure_database(name: str, url: str, size: Size) -> Iterator[Line]:
     except DBAPIError as error:
         yield Line(FIGURE, name, "", "", f"left out: {type(error.orig).__name__}, no server there", "at most 1.3", None)
         return
-    ours: list[Spread] = []
+    package: list[Spread] = []
     for rows in size.rows:
         with _table_of(engine, rows) as table:
             # Made beforehand: the write alone is measured.
             snapshots = [_snapshot(f"run {number}") for number in range(2 * (size.rounds + WARM_UP))]
-            ours_left, bare_left = iter(snapshots[::2]), iter([asdict(snapshot) for snapshot in snapshots[1::2]])
-            sides = {"ours": _our_write(engine, table, ours_left), "bare": _bare_write(engine, table, bare_left)}
+            package_left, bare_left = iter(snapshots[::2]), iter([asdict(snapshot) for snapshot in snapshots[1::2]])
+            sides = {
+                "package": _package_write(engine, table, package_left),
+                "bare": _bare_write(engine, table, bare_left),
+            }
             interleave(sides, WARM_UP)
             took = interleave(sides, size.rounds)
-        ours.append(took["ours"])
-        yield ratio_line(FIGURE, f"{name}, {rows:,} rows", took["ours"], ("floor", took["bare"]), 1.3)
-    growth = ours[-1].median / ours[0].median
+        package.append(took["package"])
+        yield ratio_line(FIGURE, f"{name}, {rows:,} rows", took["package"], ("baseline", took["bare"]), 1.3)
+    growth = package[-1].median / package[0].median
     yield Line(
         FIGURE,
         f"{name}, {size.rows[-1]:,} rows against {size.rows[0]:,}",
-        ours[-1].told("ms", 1e3),
-        f"itself: {ours[0].told('ms', 1e3)}",
+        package[-1].told("ms", 1e3),
+        f"itself: {package[0].told('ms', 1e3)}",
         f"{growth:.2f}",
         "flat: at most 1.3",
         growth <= 1.3,
@@ -107,7 +110,7 @@ def _table_of(engine: sa.Engine, rows: int) -> Iterator[sa.Table]:
         table.drop(engine)
 
 
-def _our_write(engine: sa.Engine, table: sa.Table, snapshots: Iterator[Snapshot]) -> Callable[[], object]:
+def _package_write(engine: sa.Engine, table: sa.Table, snapshots: Iterator[Snapshot]) -> Callable[[], object]:
     return lambda: write_snapshots(engine, table, [next(snapshots)])
 
 

@@ -1,4 +1,4 @@
-"""Ask the account in a task of your own, and tell apart what time heals and what a person must do."""
+"""Ask the account in a task of your own, and tell transient errors from permanent ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ with DAG(
         try:
             SMSPartnerHook("smspartner_default").get_account()
         except SMSPartnerError as error:
-            if not error.retryable:  # a person is needed: a wrong key, a blocked account, a wrong connection
+            if not error.retryable:  # permanent, needs action: a wrong key, a blocked account
                 raise
             return False
         return True

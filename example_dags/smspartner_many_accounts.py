@@ -25,7 +25,7 @@ with DAG(
         smspartner_conn_id=ACCOUNTS,  # one slot for all; an account that fails does not cost the others their rows
         sql_conn_id="warehouse",
         max_concurrency=8,
-        # When this is tried again, every account is read again, and replaces its own row.
+        # On a retry, every account is read again, and replaces its own row.
         retries=3,
         retry_delay=timedelta(minutes=5),
     )

@@ -39,7 +39,7 @@ _ACCESS_CODES = {
     40: "SMS Partner denies API access to this account: have it switched on in the account's settings",
     96: "SMS Partner does not authorise this machine's IP address: add it in the account's settings",
 }
-"""The codes of the vendor's API-wide table that a person must act on. The code decides, never its text, which comes
+"""The codes of the vendor's API-wide table that are permanent errors. The code decides, never its text, which comes
 in two languages and several spellings."""
 
 _ACCESS_STATUSES = frozenset({401, 403})

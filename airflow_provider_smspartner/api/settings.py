@@ -39,7 +39,7 @@ class ConnectionSettings:
 
     :param base_url: up to and with ``/v1``, without a closing slash
     :param timeout: seconds that one request may take, from connecting to the last byte of the answer
-    :param max_retries: further tries of one call, after the first
+    :param max_retries: retries of one call, after its first attempt
     :param tls: how certificates are verified: another one where the CA bundle on disk is another
     :param proxy: URL of an HTTP proxy, the connection's or the environment's; may hold a password
     :param reservations_account: the name that connections share when they are one account; None for the conn id

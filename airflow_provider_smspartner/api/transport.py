@@ -59,7 +59,7 @@ _WRONG_CERTIFICATES = {
 _TUNNEL_REFUSED = "Tunnel connection failed: 407"
 """How requests begins to tell of it: it does not keep the status of a proxy's answer to CONNECT."""
 
-_NEVER_HEAL = (ImportError, ValueError)
+_PERMANENT = (ImportError, ValueError)
 """What a library raises of a request that it can never make: of its URL or texts, or without a package it needs."""
 
 Answer = tuple[int, Mapping[str, str], bytes]
@@ -205,7 +205,7 @@ def _our_error(exc: Exception) -> SMSPartnerError:
             return SMSPartnerConfigurationError(f"the server's TLS certificate does not verify: {advice}")
         if getattr(cause, "status", None) == 407 or str(cause).startswith(_TUNNEL_REFUSED):
             return SMSPartnerConfigurationError(PROXY_ASKS_WHO, http_status=407)
-    if any(isinstance(each, _NEVER_HEAL) for each in _ungrouped(exc)):
+    if any(isinstance(each, _PERMANENT) for each in _ungrouped(exc)):
         return SMSPartnerConfigurationError(
             f"the request cannot be made ({type(exc).__name__}): "
             "check the connection's host and proxy, and the Python packages of this machine"

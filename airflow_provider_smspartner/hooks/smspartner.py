@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_smspartner.account import Account
 
 LONGEST_WAIT = 30.0
-"""Seconds between two tries of one call. Who is asked to stay away longer gives up, and comes back another time."""
+"""Seconds between two attempts of one call. A call that is asked to back off for longer gives up."""
 
 KEPT_FOR = (300.0, 600.0)
 """
@@ -106,7 +106,7 @@ class SMSPartnerHook(BaseHook):
 
     def get_account(self) -> Account:
         """
-        Ask for the account: one ``GET /v1/me``, tried again on what time may heal, as the connection allows.
+        Ask for the account: one ``GET /v1/me``, retried on transient errors as often as the connection allows.
 
         :raises SMSPartnerConfigurationError: the connection is missing or wrong, or the certificate does not verify
         :raises SMSPartnerAccessError: SMS Partner refuses the account or its key
@@ -223,25 +223,25 @@ class SMSPartnerHook(BaseHook):
         return _NamingTheConnection(self.smspartner_conn_id)
 
     def _retry_rule(self, settings: ConnectionSettings) -> dict[str, Any]:
-        """Return the one rule of when to try again, for tenacity's synchronous and asynchronous side alike."""
+        """Return the one retry rule, for tenacity's synchronous and asynchronous side alike."""
         from tenacity import retry_if_exception, stop_after_attempt
 
-        tries = settings.max_retries + 1
+        attempts = settings.max_retries + 1
 
         def log(state: RetryCallState) -> None:
             self.log.warning(
-                "SMS Partner connection %r: try %d of %d failed, the next one is in %.1f s: %s",
+                "SMS Partner connection %r: attempt %d of %d failed, retry in %.1f s: %s",
                 self.smspartner_conn_id,
                 state.attempt_number,
-                tries,
+                attempts,
                 state.upcoming_sleep,
                 _error(state),
             )
 
         return {
-            "retry": retry_if_exception(_may_heal_soon),
-            "stop": stop_after_attempt(tries),
-            "wait": _seconds_before_next_try,
+            "retry": retry_if_exception(_is_worth_a_retry),
+            "stop": stop_after_attempt(attempts),
+            "wait": _seconds_before_retry,
             "before_sleep": log,
             "reraise": True,
         }
@@ -287,15 +287,15 @@ def _lookup_error(exc: Exception) -> SMSPartnerError:
 
 
 def _error(state: RetryCallState) -> SMSPartnerError:
-    """Return what the try failed with that is not the last one: only our errors get another."""
+    """Return what the attempt failed with: only our errors are retried."""
     return cast("SMSPartnerError", state.outcome and state.outcome.exception())
 
 
-def _may_heal_soon(error: BaseException) -> bool:
+def _is_worth_a_retry(error: BaseException) -> bool:
     return isinstance(error, SMSPartnerError) and error.retryable and (error.retry_after or 0) <= LONGEST_WAIT
 
 
-def _seconds_before_next_try(state: RetryCallState) -> float:
+def _seconds_before_retry(state: RetryCallState) -> float:
     from tenacity import wait_exponential, wait_random
 
     backoff = wait_exponential(multiplier=0.5, max=10) + wait_random(0, 0.5)

@@ -193,10 +193,10 @@ def _origin(context: Context) -> TaskInstanceRef:
 
 
 def _one_error(errors: list[SMSPartnerError], written: int) -> SMSPartnerError:
-    """Return the only error, or one that tells them all, and lets the task be retried if that may heal each of them."""
+    """Return the only error, or one that tells them all: transient if each of them is."""
     if len(errors) == 1:
         return errors[0]
     lines = "\n".join(sorted(f"- {error}" for error in errors))
-    all_may_heal = all(error.retryable for error in errors)
-    error_class = SMSPartnerUnavailableError if all_may_heal else SMSPartnerConfigurationError
+    all_transient = all(error.retryable for error in errors)
+    error_class = SMSPartnerUnavailableError if all_transient else SMSPartnerConfigurationError
     return error_class(f"{len(errors)} accounts were not read, {written} were and have their rows:\n{lines}")

@@ -1,4 +1,4 @@
-"""What a database says, in one sentence for a person: what is wrong, what to run, and whether a retry may heal it."""
+"""What a database says, in one sentence for a person: what is wrong, what to run, and whether it is transient."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Kind(Enum):
     NO_TABLE = auto()  # a view, for example
     CONSTRAINT = auto()  # of somebody else: ours has no other than the key
     STATEMENT = auto()  # the database does not understand us
-    UNKNOWN = auto()  # another task retry may heal it
+    UNKNOWN = auto()  # taken for transient: another task retry may pass
 
 
 _KIND_OF: dict[int | str, _Kind] = {
@@ -290,7 +290,7 @@ def _where(engine: Engine, table: sa.Table) -> str:
 
 
 def _sentence(kind: _Kind, name: str, engine: Engine, table: sa.Table) -> str:
-    """Return what is wrong and what to do, for what needs a person."""
+    """Return what is wrong and what to do, for a permanent error."""
     told = {
         _Kind.LOGIN: "the database refuses the login: check the connection's login and password",
         _Kind.DATABASE: "there is no such database: create it, or name another in the connection's schema field",

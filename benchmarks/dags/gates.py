@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
-from benchmarks import rival
+from benchmarks import peer
 
 INTERVAL = float(os.environ["AIRFLOW__BENCHMARKS__INTERVAL"])
 # A gate that comes and goes more often than Airflow keeps up with loses a try, and not the run.
 TRIES = {"retries": 5, "retry_delay": timedelta()}
-ENOUGH = {"task_id": "gate", "min_credits": 10_000, "smspartner_conn_id": "ours", "poke_interval": INTERVAL}
+ENOUGH = {"task_id": "gate", "min_credits": 10_000, "smspartner_conn_id": "package", "poke_interval": INTERVAL}
 GATES = {
-    "ours_deferrable": lambda: CreditsSensor(**ENOUGH, deferrable=True),
-    "ours_reschedule": lambda: CreditsSensor(**ENOUGH, mode="reschedule"),
-    "rival_reschedule": lambda: rival.gate(mode="reschedule", interval=INTERVAL),
-    "rival_poke": lambda: rival.gate(mode="poke", interval=INTERVAL),
+    "package_deferrable": lambda: CreditsSensor(**ENOUGH, deferrable=True),
+    "package_reschedule": lambda: CreditsSensor(**ENOUGH, mode="reschedule"),
+    "peer_reschedule": lambda: peer.gate(mode="reschedule", interval=INTERVAL),
+    "peer_poke": lambda: peer.gate(mode="poke", interval=INTERVAL),
 }
 
 for name, make_gate in GATES.items():

@@ -24,6 +24,14 @@ def test_the_page_includes_both_tables() -> None:
 
 
 def test_a_goal_that_is_missed_is_shown_as_missed() -> None:
-    missed = {"figure": "f", "case": "c", "ours": "2", "other": "1", "result": "2", "goal": "1", "is_met": False}
+    missed = {
+        "figure": "f",
+        "case": "c",
+        "package": "2",
+        "compared_with": "1",
+        "ratio": "2",
+        "goal": "1",
+        "is_met": False,
+    }
     results = {"machine": {}, "figures": {"row": {"at": "now", "load": "0", "lines": [missed]}}}
     assert "**no**" in page.tables(results)[page.TABLE]

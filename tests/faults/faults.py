@@ -33,8 +33,8 @@ class Mode(StrEnum):
 class Verdict(StrEnum):
     """What a fault means to whoever waits."""
 
-    HEALS = "heals with time"
-    PERSON = "needs a person"
+    TRANSIENT = "transient error"
+    PERMANENT = "permanent error"
     READ = "is read"
     NOT_ENOUGH = "is read, not enough"
 
@@ -48,8 +48,8 @@ _WAITING = {
 _SENSOR_MODES = (Mode.POKE, Mode.RESCHEDULE, Mode.DEFERRABLE)
 
 STATES: Mapping[Verdict, Mapping[Mode, tuple[str, ...]]] = {
-    Verdict.HEALS: _WAITING | {Mode.OPERATOR: ("up_for_retry", "success"), Mode.TEST_CONNECTION: ("False",)},
-    Verdict.PERSON: dict.fromkeys((*_SENSOR_MODES, Mode.OPERATOR), ("failed",))
+    Verdict.TRANSIENT: _WAITING | {Mode.OPERATOR: ("up_for_retry", "success"), Mode.TEST_CONNECTION: ("False",)},
+    Verdict.PERMANENT: dict.fromkeys((*_SENSOR_MODES, Mode.OPERATOR), ("failed",))
     | {Mode.EVENT_DRIVEN: ("no event", "event"), Mode.TEST_CONNECTION: ("False",)},
     Verdict.READ: dict.fromkeys((*_SENSOR_MODES, Mode.OPERATOR), ("success",))
     | {Mode.EVENT_DRIVEN: ("event",), Mode.TEST_CONNECTION: ("True",)},
@@ -137,7 +137,7 @@ class Fault:
     :param what: as a reader of the page would call it
     :param sentence: what a person is told, letter for letter, after the connection's name
     :param reads: the credits that are read, where it is read
-    :param retry_after: the seconds that the server asks to stay away, as far as they can be read
+    :param retry_after: the seconds that the server asks to back off, as far as they can be read
     """
 
     name: str
@@ -151,7 +151,7 @@ class Fault:
     @property
     def retried(self) -> bool:
         """Whether one call asks again, up to the connection's ``max_retries``; 30 s are the longest pause in a call."""
-        return self.verdict is Verdict.HEALS and self.retry_after <= 30
+        return self.verdict is Verdict.TRANSIENT and self.retry_after <= 30
 
 
 def _unreachable(reason: str, advice: str) -> str:
@@ -196,11 +196,11 @@ def _redirect(status: int, where: str, location: str) -> Fault:
     sentence = f"the answer is a redirect (HTTP {status}), not followed as it would carry the key along: {_CHECK_HOST}"
     play = Answer({"http_status": status, "headers": {"Location": location}})
     name = f"http-{status}-{where.replace(' ', '-')}"
-    return Fault(name, f"HTTP {status} to {where}", play, Verdict.HEALS, sentence)
+    return Fault(name, f"HTTP {status} to {where}", play, Verdict.TRANSIENT, sentence)
 
 
-def _status(status: int, verdict: Verdict = Verdict.HEALS, sentence: str = "") -> Fault:
-    if not sentence and verdict is Verdict.HEALS:
+def _status(status: int, verdict: Verdict = Verdict.TRANSIENT, sentence: str = "") -> Fault:
+    if not sentence and verdict is Verdict.TRANSIENT:
         sentence = f"SMS Partner cannot answer now (HTTP {status}): it may pass by itself, else ask its support"
     if not sentence:
         sentence = f"the request is refused (HTTP {status}): {_CHECK_HOST}"
@@ -217,7 +217,7 @@ def _asked_to_wait(status: int, name: str, what: str, sent: str | None, seconds:
     otherwise = "ask less often" if status == 429 else "ask its support"
     sentence = f"SMS Partner cannot answer now (HTTP {status}): it may pass by itself, else {otherwise}"
     what = f"HTTP {status} with Retry-After: {what}"
-    return Fault(f"http-{status}-{name}", what, play, Verdict.HEALS, sentence, retry_after=seconds)
+    return Fault(f"http-{status}-{name}", what, play, Verdict.TRANSIENT, sentence, retry_after=seconds)
 
 
 USER = {"username": "exemple@email.com", "firstname": "John", "lastname": "Doe"}
@@ -248,7 +248,7 @@ def _body(
     name: str, what: str, body: bytes | str | Mapping[str, Any], sentence: str = NO_CREDITS, **headers: str
 ) -> Fault:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Fault(name, what, Answer({"body": body, "headers": sent}), Verdict.HEALS, sentence)
+    return Fault(name, what, Answer({"body": body, "headers": sent}), Verdict.TRANSIENT, sentence)
 
 
 def _read(fault: Fault, reads: Credits = ALL) -> Fault:
@@ -272,7 +272,7 @@ def _code(code: int, sentence: str) -> Fault:
 
 
 def _refused(name: str, what: str, body: Mapping[str, Any], sentence: str, **played: Any) -> Fault:
-    return Fault(name, what, Answer({"body": body} | played), Verdict.PERSON, sentence)
+    return Fault(name, what, Answer({"body": body} | played), Verdict.PERMANENT, sentence)
 
 
 def _unknown_code(name: str, what: str, body: Mapping[str, Any], code: int) -> Fault:
@@ -288,7 +288,7 @@ KEY_UNKNOWN = "SMS Partner does not know this API key: check the connection's AP
 
 def _xml(name: str, what: str, body: str, sentence: str = NO_CREDITS) -> Fault:
     answer = Answer({"body": body, "headers": {"Content-Type": "application/xml"}}, extras={"response_format": "xml"})
-    return Fault(name, what, answer, Verdict.HEALS, sentence)
+    return Fault(name, what, answer, Verdict.TRANSIENT, sentence)
 
 
 _XML_USER = "<entry><username>exemple@email.com</username><firstname>John</firstname><lastname>Doe</lastname></entry>"
@@ -307,7 +307,7 @@ _SHORT_OF_TIME = {"timeout": LIMIT}
 
 
 def _wire(name: str, what: str, sentence: str = BROKE_OFF, **played: Any) -> Fault:
-    return Fault(name, what, Wire(**played), Verdict.HEALS, sentence)
+    return Fault(name, what, Wire(**played), Verdict.TRANSIENT, sentence)
 
 
 def _late(name: str, what: str, **played: Any) -> Fault:
@@ -316,15 +316,15 @@ def _late(name: str, what: str, **played: Any) -> Fault:
 
 def _certificate(certificate: Certificate, what: str, sentence: str) -> Fault:
     play = Wire(scheme="https", certificate=certificate)
-    return Fault(f"tls-{certificate.replace(' ', '-')}", what, play, Verdict.PERSON, sentence)
+    return Fault(f"tls-{certificate.replace(' ', '-')}", what, play, Verdict.PERMANENT, sentence)
 
 
 _HTTP_400 = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 
 ON_THE_WAY = (
-    Fault("dns", "the host name does not resolve", Nowhere("no-such-host.invalid"), Verdict.HEALS, NO_NAME),
+    Fault("dns", "the host name does not resolve", Nowhere("no-such-host.invalid"), Verdict.TRANSIENT, NO_NAME),
     _wire("refused", "the connection is refused", REFUSED, ear=Ear.SHUT),
-    Fault("unreachable", "no route to the network", Nowhere("127.255.255.255"), Verdict.HEALS, NO_WAY),
+    Fault("unreachable", "no route to the network", Nowhere("127.255.255.255"), Verdict.TRANSIENT, NO_WAY),
     _late("connect-time-out", "no answer to the attempt to connect", ear=Ear.FULL),
     _late("read-time-out", "connected, and no answer", then=Then.HANG),
     _late("drip-headers", "headers that drip, byte by byte", said=_HEAD, then=Then.DRIP, drip=b"x"),
@@ -334,7 +334,7 @@ ON_THE_WAY = (
     _wire("reset-at-once", "reset before the answer", then=Then.RESET),
     _wire("reset-in-headers", "reset in the middle of the headers", said=_HEAD + b"Content-Le", then=Then.RESET),
     _wire("reset-in-body", "reset in the middle of the body", said=_HEAD + b"\r\n" + ACCOUNT[:90], then=Then.RESET),
-    Fault("closed-at-once", "closed before the answer", Answer({"drop": True}), Verdict.HEALS, BROKE_OFF),
+    Fault("closed-at-once", "closed before the answer", Answer({"drop": True}), Verdict.TRANSIENT, BROKE_OFF),
     _wire("closed-in-body", "closed before the Content-Length is full", said=_HEAD + b"Content-Length: 400\r\n\r\n{"),
     _wire(
         "bad-chunk", "a chunk whose length is no number", said=_HEAD + b"Transfer-Encoding: chunked\r\n\r\nmany\r\n{"
@@ -345,7 +345,7 @@ ON_THE_WAY = (
         "proxy-407",
         "the proxy answers CONNECT with HTTP 407",
         Wire(b"HTTP/1.1 407 Proxy Authentication Required\r\nConnection: close\r\n\r\n", is_proxy=True),
-        Verdict.PERSON,
+        Verdict.PERMANENT,
         PROXY_ASKS,
     ),
     _wire("proxy-502", "the proxy answers CONNECT with HTTP 502", said=b"HTTP/1.1 502 No\r\n\r\n", is_proxy=True),
@@ -368,14 +368,14 @@ STATUSES = (
     *(_redirect(status, "the same host", "/v1/me?elsewhere") for status in (301, 302, 307, 308)),
     *(_redirect(status, "another host", f"http://{ELSEWHERE}:9/v1/me") for status in (301, 302, 307, 308)),
     _status(204, sentence=NO_CREDITS.replace("200", "204")),
-    _status(400, Verdict.PERSON),
-    _status(401, Verdict.PERSON, _no_access(401)),
-    _status(402, Verdict.PERSON),
-    _status(403, Verdict.PERSON, _no_access(403)),
-    _status(404, Verdict.PERSON),
-    _status(407, Verdict.PERSON, PROXY_ASKS),
+    _status(400, Verdict.PERMANENT),
+    _status(401, Verdict.PERMANENT, _no_access(401)),
+    _status(402, Verdict.PERMANENT),
+    _status(403, Verdict.PERMANENT, _no_access(403)),
+    _status(404, Verdict.PERMANENT),
+    _status(407, Verdict.PERMANENT, PROXY_ASKS),
     _status(408),
-    *(_status(status, Verdict.PERSON) for status in (410, 413, 418)),
+    *(_status(status, Verdict.PERMANENT) for status in (410, 413, 418)),
     _status(425),
     replace(_asked_to_wait(429, "", "", "", 0), name="http-429", what="HTTP 429", play=Answer({"http_status": 429})),
     _asked_to_wait(429, "seconds", "7", "7", 7),
@@ -551,7 +551,7 @@ XML_ANSWERS = (
     _xml("xml-empty", "an empty root", "<result/>"),
     replace(
         _xml("xml-code-10", "code 10", "<result><entry>false</entry><entry>10</entry></result>"),
-        verdict=Verdict.PERSON,
+        verdict=Verdict.PERMANENT,
         sentence=f"{KEY_UNKNOWN} (code 10)",
     ),
 )

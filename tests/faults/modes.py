@@ -114,7 +114,7 @@ class Encounter:
     @property
     def waits(self) -> bool:
         """Whether a gate waits for it to be over."""
-        return self.fault.verdict in (Verdict.HEALS, Verdict.NOT_ENOUGH)
+        return self.fault.verdict in (Verdict.TRANSIENT, Verdict.NOT_ENOUGH)
 
     def expect_reading(self, *pause_after: Range) -> int:
         """Expect one reading with its pauses, and the one after it; return their number."""
@@ -131,7 +131,7 @@ class Encounter:
 
     def pause_after_failure(self, failures: int) -> Range:
         """Return the seconds that a trigger pauses after so many failures in a row."""
-        if self.fault.verdict is not Verdict.HEALS:
+        if self.fault.verdict is not Verdict.TRANSIENT:
             return INTERVAL, INTERVAL
         asked_to = min(self.fault.retry_after, LONGEST_PAUSE)
         backoff = 5 * 2.0 ** (failures - 1)

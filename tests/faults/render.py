@@ -42,8 +42,8 @@ def _matrix() -> Iterator[str]:
 
 def _meaning(verdict: Verdict) -> str:
     return {
-        Verdict.HEALS: "heal with time",
-        Verdict.PERSON: "need a person",
+        Verdict.TRANSIENT: "are transient errors",
+        Verdict.PERMANENT: "are permanent ones",
         Verdict.READ: "are read all the same",
     }.get(verdict, "are read and hold too little or unknown credit")
 

@@ -124,8 +124,8 @@ def _hold_the_secret(course: Course, told: str, key: str) -> None:
 
 
 IN_A_DAG = {
-    Verdict.HEALS: "http-503",
-    Verdict.PERSON: "code-10",
+    Verdict.TRANSIENT: "http-503",
+    Verdict.PERMANENT: "code-10",
     Verdict.READ: "bom",
     Verdict.NOT_ENOUGH: "count-missing",
 }
@@ -149,7 +149,7 @@ def test_one_fault_of_each_verdict_does_the_same_in_a_whole_dag_run(
     assert isinstance(fault.play, Answer)
     connect(sandbox, max_retries=0)
     times = 1 if mode is Mode.OPERATOR else 2
-    sandbox.fail_next(times=times if verdict in (Verdict.HEALS, Verdict.NOT_ENOUGH) else None, **fault.play.played)
+    sandbox.fail_next(times=times if verdict in (Verdict.TRANSIENT, Verdict.NOT_ENOUGH) else None, **fault.play.played)
     task_class, arguments = TASKS[mode]
     if mode is not Mode.OPERATOR:
         arguments = arguments | {"poke_interval": 0.05, "timeout": 60}

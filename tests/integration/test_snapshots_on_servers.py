@@ -267,16 +267,16 @@ def test_sixteen_processes_make_no_duplicates_on_the_portable_path_either(
 
 def test_a_row_that_another_writer_makes_in_between_is_kept_too(place: Place, engine: Engine, path: str) -> None:
     write_snapshots(engine, TABLE, [replace(SNAPSHOT, run_id="manual__0")])
-    theirs, rival, came = replace(SNAPSHOT, credit_sms=1), sa.create_engine(place.url), []
+    theirs, other, came = replace(SNAPSHOT, credit_sms=1), sa.create_engine(place.url), []
 
-    def rival_writes(*event: Any) -> None:
+    def other_writes(*event: Any) -> None:
         if event[2].startswith("INSERT") and not came:
-            came.extend(write_snapshots(rival, TABLE, [theirs]))
+            came.extend(write_snapshots(other, TABLE, [theirs]))
 
-    sa.event.listen(engine, "before_cursor_execute", rival_writes)
+    sa.event.listen(engine, "before_cursor_execute", other_writes)
     mine = [replace(SNAPSHOT, credit_sms=2), replace(SNAPSHOT, run_id="manual__2")]
     assert write_snapshots(engine, TABLE, mine, keep=True) == [theirs, mine[1]]
-    rival.dispose()
+    other.dispose()
     assert [row["credit_sms"] for row in stored(engine)] == [5, 1, 5]
 
 
@@ -343,16 +343,16 @@ def test_a_deadlock_is_retried(place: Place, engine: Engine, caplog: pytest.LogC
     write_snapshots(engine, TABLE, pair)
     writer = threading.Thread(target=write_snapshots, args=(engine, TABLE, [replace(s, credit_sms=2) for s in pair]))
     lock = sa.update(TABLE).values(credit_sms=1).where
-    with engine.connect() as rival:
-        transaction = rival.begin()
+    with engine.connect() as other:
+        transaction = other.begin()
         # The victim is to be the writer: in MariaDB that is who changed the least, in PostgreSQL who notices first.
-        rival.execute(sa.insert(TABLE), [vars(replace(SNAPSHOT, run_id=f"other__{n}")) for n in range(20)])
+        other.execute(sa.insert(TABLE), [vars(replace(SNAPSHOT, run_id=f"other__{n}")) for n in range(20)])
         if place.is_postgresql:
-            rival.execute(sa.text("SET LOCAL deadlock_timeout = '10s'"))
-        rival.execute(lock(TABLE.c.snapshot_id == pair[1].snapshot_id))
+            other.execute(sa.text("SET LOCAL deadlock_timeout = '10s'"))
+        other.execute(lock(TABLE.c.snapshot_id == pair[1].snapshot_id))
         writer.start()
         wait_until_blocked(place.root, place)
-        rival.execute(lock(TABLE.c.snapshot_id == pair[0].snapshot_id))
+        other.execute(lock(TABLE.c.snapshot_id == pair[0].snapshot_id))
         transaction.commit()
     writer.join(20)
     assert [row["credit_sms"] for row in stored(engine)[:2]] == [2, 2]

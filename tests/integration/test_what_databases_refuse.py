@@ -289,12 +289,12 @@ def test_a_lock_that_stays_is_retried_and_left_to_the_task_s_retries(
         cursor.close()
         connection.commit()
 
-    rival = engine.connect()
-    rival.begin()
-    rival.execute(sa.update(TABLE).values(credit_sms=1))
+    other = engine.connect()
+    other.begin()
+    other.execute(sa.update(TABLE).values(credit_sms=1))
     sa.event.listen(engine, "connect", hardly_wait)
     assert ("55P03" if place.is_postgresql else "1205") in refused_for_now(engine, monkeypatch)
-    rival.close()
+    other.close()
     engine.dispose()
 
 

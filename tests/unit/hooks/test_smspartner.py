@@ -306,7 +306,7 @@ def test_a_hook_serves_one_event_loop_after_another(sandbox: SMSPartnerSandbox, 
 @pytest.mark.parametrize(
     "fault", [{"http_status": 500}, {"http_status": 408}, {"drop": True}, {"july_gateway": True}, {"body": "<html>"}]
 )
-def test_what_time_may_heal_is_tried_again(
+def test_a_transient_error_is_retried(
     ask: Ask, sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], fault: dict[str, Any]
 ) -> None:
     sandbox.fail_next(times=2, **fault)

@@ -278,7 +278,7 @@ def test_an_account_that_fails_costs_the_others_nothing(
     assert "SMS Partner connection 'two': " in outcome.log
 
 
-def test_failures_that_may_heal_leave_the_task_to_its_retries_and_double_no_row(
+def test_transient_errors_leave_the_task_to_its_retries_and_double_no_row(
     sandbox: SMSPartnerSandbox, connect: Any, rows: Rows, run_task: Any
 ) -> None:
     with SMSPartnerSandbox() as flaky:

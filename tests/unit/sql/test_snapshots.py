@@ -461,16 +461,16 @@ def test_rows_that_were_doubled_before_are_reported(sqlite_engine: Engine) -> No
 def test_who_loses_the_race_for_a_key_on_the_portable_path_updates_the_row(
     sqlite_engine: Engine, naps: list[float]
 ) -> None:
-    table, rival = snapshot_table("credits"), sa.create_engine(sqlite_engine.url)
+    table, other = snapshot_table("credits"), sa.create_engine(sqlite_engine.url)
     write_snapshots(sqlite_engine, table, [replace(SNAPSHOT, run_id="manual__0")])
 
-    def rival_writes(*event: Any) -> None:
+    def other_writes(*event: Any) -> None:
         if event[2].startswith("INSERT") and not naps:
-            write_snapshots(rival, table, [replace(SNAPSHOT, credit_sms=1)])
+            write_snapshots(other, table, [replace(SNAPSHOT, credit_sms=1)])
 
-    sa.event.listen(sqlite_engine, "before_cursor_execute", rival_writes)
+    sa.event.listen(sqlite_engine, "before_cursor_execute", other_writes)
     write_snapshots(sqlite_engine, table, [replace(SNAPSHOT, credit_sms=2)])
-    rival.dispose()
+    other.dispose()
     assert len(naps) == 1
     assert [row["credit_sms"] for row in stored(sqlite_engine, table)] == [269082, 2]
 
@@ -493,7 +493,7 @@ def test_another_broken_constraint_needs_action(sqlite_engine: Engine) -> None:
         write_snapshots(sqlite_engine, table, [replace(SNAPSHOT, run_id="manual__2")])
 
 
-# What time heals
+# Transient errors
 
 
 def test_a_locked_file_is_waited_for(
@@ -502,11 +502,11 @@ def test_a_locked_file_is_waited_for(
     engine = sa.create_engine(f"sqlite:///{tmp_path}/credits.db", connect_args={"timeout": 0})
     table = snapshot_table("credits")
     write_snapshots(engine, table, [SNAPSHOT])
-    rival = engine.connect()
-    rival.begin()
-    rival.execute(sa.update(table).values(credit_sms=1))
+    other = engine.connect()
+    other.begin()
+    other.execute(sa.update(table).values(credit_sms=1))
     # The lock is held through the first attempt, and let go in the wait before the second.
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: rival.close())
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: other.close())
     write_snapshots(engine, table, [replace(SNAPSHOT, username="anna@example.com")])
     assert stored(engine, table)[0]["username"] == "anna@example.com"
     engine.dispose()

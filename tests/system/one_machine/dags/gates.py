@@ -18,7 +18,7 @@ for conn_id, how_many in GATES.items():
             deferrable=True,
             poke_interval=5,
             timeout=1800,
-            # None is to be used: what fails here needs a person.
+            # None is to be used: what fails here is a permanent error.
             retries=1,
             retry_delay=timedelta(0),
         ).expand(min_credits=[1000 + gate for gate in range(how_many)])

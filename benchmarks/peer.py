@@ -9,7 +9,7 @@ from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.providers.http.operators.http import HttpOperator
 from airflow.providers.http.sensors.http import HttpSensor
 
-CONN_ID = "rival"
+CONN_ID = "peer"
 REQUEST = {"endpoint": "me", "http_conn_id": CONN_ID}
 
 SNAPSHOT_FIELDS = ("creditSms", "creditSmsLowCost", "creditHlr", "toSend", "balance", "currency")
