@@ -114,6 +114,21 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the pauses on an event loop instead of sitting through them."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float, result: object = None) -> None:
+        if seconds:
+            pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("asyncio.sleep", pause)
+    return pauses
+
+
+@pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Make an Airflow connection to a sandbox: ``connect(sandbox, conn_id, api_key=…, host=…, **extras)``."""
 

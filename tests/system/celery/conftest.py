@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from tests.spellings import KEY, PLANTED
+from tests.spellings import KEY
+from tests.system import waiting_gates
 from tests.system.airflow import Airflow
 from tests.system.celery.servers import POSTGRESQL, REDIS, Redis, made_database, recorded, taken_redis_database
 
@@ -33,9 +34,7 @@ ACCOUNTS = ["smspartner_default", "smspartner_paris", "smspartner_lyon", "smspar
 """Whom the documented DAGs ask."""
 
 KEYS = {
-    "campaigns": PLANTED["special characters"],
-    "subaccount": PLANTED["unicode"],
-    "revoked": PLANTED["400 characters"],
+    **waiting_gates.KEYS,
     **{conn_id: f"{KEY}{conn_id}" for conn_id in ["held", *ACCOUNTS]},
 }
 

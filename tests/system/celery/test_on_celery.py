@@ -14,6 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.spellings import leaks
+from tests.system.waiting_gates import (
+    GATES,
+    hold_to_failing_at_once_on_a_bad_key,
+    hold_to_one_request_an_interval,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -24,12 +29,6 @@ if TYPE_CHECKING:
 
 Accounts = dict[str, "SMSPartnerSandbox"]
 Figures = dict[str, object]
-
-GATES = {"campaigns": 50, "subaccount": 3, "revoked": 2}
-"""How many deferrable gates wait on each connection."""
-
-INTERVAL, OBSERVED_INTERVALS = 5, 4
-"""Seconds from one poll of the gates to the next, and how many of them are watched."""
 
 PARALLELISM = 8
 """Tasks that Airflow hands to the queue and to the workers at the same time."""
@@ -160,32 +159,15 @@ def test_a_campaign_that_cannot_be_paid_waits_off_the_workers(waiting: dict[str,
 
 
 def test_each_connection_is_asked_once_an_interval_whichever_worker_its_gates_came_from(
-    waiting: dict[str, DagRun], accounts: Accounts, keys: dict[str, str], figures: Figures
+    waiting: dict[str, DagRun], accounts: Accounts, figures: Figures
 ) -> None:
-    account, streams = accounts["campaigns"], ("campaigns", "subaccount")
-    account.wait_for_requests(account.requests + 1)
-    began, before = time.monotonic(), account.requests_by_key
-    account.wait_for_requests(account.requests + len(streams) * OBSERVED_INTERVALS, timeout=60)
-    seconds, asked = time.monotonic() - began, account.requests_by_key - before
-    figures[f"s observed, at {INTERVAL} s an interval"] = f"{seconds:.1f}"
-    for conn_id in streams:
-        figures[f"requests meanwhile of the {GATES[conn_id]} gates on {conn_id!r}"] = asked[keys[conn_id]]
-        assert asked[keys[conn_id]] == pytest.approx(seconds / INTERVAL, abs=1)
+    hold_to_one_request_an_interval(accounts["campaigns"], figures)
 
 
 def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once(
-    airflow: Airflow, waiting: dict[str, DagRun], accounts: Accounts, keys: dict[str, str]
+    airflow: Airflow, waiting: dict[str, DagRun], accounts: Accounts
 ) -> None:
-    wrong = {"connection_id": "revoked", "conn_type": "smspartner", "password": keys["revoked"] + "gone"}
-    airflow.ask("PATCH", "/connections/revoked?update_mask=password", wrong)
-    # The triggerer keeps the old key for some minutes, as long as it works.
-    accounts["revoked"].fail_next(http_status=401)
-    waiting["revoked"].wait_for(GATES["revoked"], "failed")
-    assert {gate["try_number"] for gate in waiting["revoked"].tasks()} == {1}
-    failed_with = "SMS Partner does not know this API key: check the connection's API key (code 10)"
-    for gate in range(GATES["revoked"]):
-        (failure,) = [entry for entry in waiting["revoked"].log(gate) if entry["event"] == "Task failed with exception"]
-        assert failure["error_detail"][0]["exc_value"] == f"SMS Partner connection 'revoked': {failed_with}"
+    hold_to_failing_at_once_on_a_bad_key(airflow, accounts["revoked"], waiting["revoked"])
 
 
 def test_snapshots_of_many_accounts_are_exact_and_a_run_that_is_repeated_replaces_its_rows(

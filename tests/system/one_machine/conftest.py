@@ -9,14 +9,13 @@ import pytest
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.spellings import PLANTED
+from tests.system import waiting_gates
 from tests.system.airflow import Airflow
 
 DAGS = Path(__file__).parent / "dags"
 
 KEYS = {
-    "campaigns": PLANTED["special characters"],
-    "subaccount": PLANTED["unicode"],
-    "revoked": PLANTED["400 characters"],
+    **waiting_gates.KEYS,
     "watched": PLANTED["part of the URL"],  # which has 5 characters
 }
 

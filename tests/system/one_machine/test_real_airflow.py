@@ -13,18 +13,19 @@ import pytest
 
 from airflow_provider_smspartner import __version__
 from tests.spellings import leaks
+from tests.system.waiting_gates import (
+    GATES,
+    INTERVAL,
+    ONE_ACCOUNT,
+    hold_to_failing_at_once_on_a_bad_key,
+    hold_to_one_request_an_interval,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
     from tests.system.airflow import Airflow, DagRun
 
 Figures = dict[str, object]
-
-GATES = {"campaigns": 50, "subaccount": 3, "revoked": 2}
-"""How many gates wait on each connection."""
-
-INTERVAL, OBSERVED_INTERVALS = 5, 4
-"""Seconds from one poll of the gates to the next, and how many of them are watched."""
 
 STOPS = [signal.SIGTERM, signal.SIGKILL]
 """How a triggerer ends: as its orchestrator asks it to, or at once."""
@@ -87,15 +88,8 @@ def test_airflow_finds_the_provider_in_the_wheel(airflow: Airflow) -> None:
 def test_each_connection_is_asked_once_an_interval_however_many_gates_wait_on_it(
     waiting: Waiting, account: SMSPartnerSandbox, keys: dict[str, str], figures: Figures
 ) -> None:
-    streams = "campaigns", "subaccount"
-    account.wait_for_requests(account.requests + 1)
-    began, before = time.monotonic(), account.requests_by_key
-    account.wait_for_requests(account.requests + len(streams) * OBSERVED_INTERVALS, timeout=60)
-    seconds, asked = time.monotonic() - began, account.requests_by_key - before
-    figures[f"s observed, at {INTERVAL} s an interval"] = f"{seconds:.1f}"
-    for conn_id in streams:
-        figures[f"requests meanwhile of the {GATES[conn_id]} gates on {conn_id!r}"] = asked[keys[conn_id]]
-        assert asked[keys[conn_id]] == pytest.approx(seconds / INTERVAL, abs=1)
+    hold_to_one_request_an_interval(account, figures)
+    for conn_id in ONE_ACCOUNT:
         since_the_start = account.requests_by_key[keys[conn_id]]
         pokes = GATES[conn_id]  # each gate asks once on its worker
         assert since_the_start <= pokes + (time.monotonic() - waiting.began) / INTERVAL + 1
@@ -117,22 +111,13 @@ def test_a_waiting_gate_tells_in_its_own_log_what_it_lacks_and_repeats_nothing(w
 
 
 def test_a_key_that_goes_bad_fails_the_waiting_gates_at_once_and_says_what_to_do(
-    airflow: Airflow, waiting: Waiting, revoked: SMSPartnerSandbox, keys: dict[str, str]
+    airflow: Airflow, waiting: Waiting, revoked: SMSPartnerSandbox
 ) -> None:
-    wrong = {"connection_id": "revoked", "conn_type": "smspartner", "password": keys["revoked"] + "gone"}
-    airflow.ask("PATCH", "/connections/revoked?update_mask=password", wrong)
-    # The triggerer keeps the old key for some minutes, as long as it works.
-    revoked.fail_next(http_status=401)
     gates = waiting.runs["revoked"]
-    gates.wait_for(GATES["revoked"], "failed")
-    assert {task["try_number"] for task in gates.tasks()} == {1}
-    failed_with = "SMS Partner does not know this API key: check the connection's API key (code 10)"
+    hold_to_failing_at_once_on_a_bad_key(airflow, revoked, gates)
     for gate in range(GATES["revoked"]):
-        log = gates.log(gate)
         reading = f"SMS Partner connection 'revoked': 10 sms available, {1000 + gate} needed: not enough"
-        assert [entry["event"] for entry in log].count(reading) >= 2
-        (failure,) = [entry for entry in log if entry["event"] == "Task failed with exception"]
-        assert failure["error_detail"][0]["exc_value"] == f"SMS Partner connection 'revoked': {failed_with}"
+        assert [entry["event"] for entry in gates.log(gate)].count(reading) >= 2
 
 
 def test_a_stored_trigger_that_is_refused_fails_its_own_gate_and_the_others_are_served_on(

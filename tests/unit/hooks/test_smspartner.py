@@ -43,18 +43,9 @@ from tests.spellings import KEY, told
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses between tries instead of sitting through them."""
-    pauses: list[float] = []
-    sleep = asyncio.sleep
-
-    async def pause(seconds: float, result: object = None) -> None:
-        if seconds:
-            pauses.append(seconds)
-        await sleep(0)
-
+def pauses(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect those of the synchronous side too."""
     monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
-    monkeypatch.setattr("asyncio.sleep", pause)
     return pauses
 
 

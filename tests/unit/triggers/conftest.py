@@ -15,17 +15,14 @@ class EnoughPolls(BaseException):
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses instead of sitting through them, and end the wait where the one after the last poll begins."""
-    pauses: list[float] = []
-    sleep = asyncio.sleep
+def pauses(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """End the wait where the pause after the last poll begins."""
+    collect = asyncio.sleep
 
     async def pause(seconds: float, result: object = None) -> None:
-        if seconds:
-            pauses.append(seconds)
+        await collect(seconds)
         if len(pauses) == POLLS:
             raise EnoughPolls
-        await sleep(0)
 
     monkeypatch.setattr("asyncio.sleep", pause)
     return pauses
