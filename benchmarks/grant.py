@@ -1,4 +1,4 @@
-"""One grant of a reservation, compared with the same statements in bare SQLAlchemy, with much history and many waiting."""
+"""One grant of a reservation, compared with bare SQLAlchemy, with much history and many waiting."""
 
 from __future__ import annotations
 
