@@ -31,6 +31,7 @@ LEFT_TO_MAKE_TEST = (
     "unit/sandbox/*",
     "unit/test_account_properties.py",
     "unit/api/test_protocol_properties.py",
+    "unit/sql/test_reservations_model.py",
 )
 # What touches SQLAlchemy, and nothing of Airflow's, runs where Row.has_databases says so: with 1.4, 2.0 and 2.1.
 ON_DATABASES = (

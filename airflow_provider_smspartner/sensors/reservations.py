@@ -98,15 +98,16 @@ class CreditsReservationSensor(CreditGate):
         self._lineage: TableLineage | None = None
         self._check_the_ledger()
 
-    def execute(self, context: Context) -> Any:
-        """Wait as every sensor does; give back what was reserved if this ends otherwise than by success."""
-        return self._letting_go(context, lambda: super(CreditsReservationSensor, self).execute(context))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Come back from the triggerer; give back what was reserved if this ends otherwise than by success."""
-        return self._letting_go(
-            context, lambda: super(CreditsReservationSensor, self).resume_execution(next_method, next_kwargs, context)
-        )
+    def until_it_ends(self, context: Context, wait: Callable[[], Any]) -> Any:
+        """Do the same, and give back what was reserved if this ends otherwise than by success."""
+        self._context = context
+        try:
+            return super().until_it_ends(context, wait)
+        except (TaskDeferred, AirflowRescheduleException):
+            raise
+        except BaseException:
+            self._let_go(context)
+            raise
 
     def ask(self, requirement: CreditRequirement, context: Context) -> dict[str, Any] | None:
         """Read the account once, and reserve; return what this task hands on, or None for not yet."""
@@ -221,16 +222,6 @@ class CreditsReservationSensor(CreditGate):
 
     def _kept(self) -> dict[str, Any]:
         return {"gives_up_at": self._gives_up_at.isoformat()} if self._gives_up_at else {}
-
-    def _letting_go(self, context: Context, wait: Callable[[], Any]) -> Any:
-        self._context = context
-        try:
-            return wait()
-        except (TaskDeferred, AirflowRescheduleException):
-            raise
-        except BaseException:
-            self._let_go(context)
-            raise
 
     def _let_go(self, context: Context) -> None:
         """Give back what this try has reserved, or its place: a convenience, as what nobody gives back expires."""

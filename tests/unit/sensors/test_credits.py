@@ -169,7 +169,8 @@ def test_an_execution_timeout_on_a_worker_is_time_that_is_over_too(
     connect(sandbox)
     limited = {"min_credits": 10**9, "poke_interval": 60, "execution_timeout": timedelta(seconds=1)}
     assert run_task(CreditsSensor, **limited, skip_on_timeout=True).state == "skipped"
-    assert run_task(CreditsSensor, **limited).state == "failed"
+    if AIRFLOW >= (3, 0):  # before, such a timeout ends dag.test(), too
+        assert run_task(CreditsSensor, **limited).state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -228,10 +229,15 @@ FORGIVING = pytest.mark.parametrize(
 )
 
 
+def is_told_as_error(sentence: str, log: str) -> bool:
+    """Return whether a line at ERROR begins with a sentence, behind what Airflow 2 writes before each."""
+    return bool(re.search(rf"(?i)\berror\b\W+(\S+:gate\.py:\d+ )?{sentence}", log))
+
+
 def what_to_do(log: str) -> bool:
     """Return whether a line at ERROR names the connection, and another one begins with the sentence that decides."""
-    names_it = r"(?i)\berror\b\W+SMS Partner connection 'smspartner_default': permanent error, needs action:"
-    return bool(re.search(names_it, log) and re.search(r"(?i)\berror\b\W+SMS Partner refuses access", log))
+    names_it = "SMS Partner connection 'smspartner_default': permanent error, needs action:"
+    return is_told_as_error(names_it, log) and is_told_as_error("SMS Partner refuses access", log)
 
 
 @MODES
@@ -287,7 +293,7 @@ def test_a_permanent_error_ends_the_wait_without_task_retries(
 def test_an_event_that_the_sensor_does_not_know_fails_loudly(event: Any, task_log: Any) -> None:
     with pytest.raises(SMSPartnerConfigurationError, match="does not know: install the same version"):
         CreditsSensor(task_id="gate", min_credits=1).execute_complete({}, event)
-    assert re.search(r"(?i)\berror\b\W+the triggerer sent an event", task_log())
+    assert is_told_as_error("the triggerer sent an event", task_log())
 
 
 async def test_a_gate_whose_trigger_refuses_its_arguments_fails_without_task_retries_and_says_why(
@@ -299,7 +305,7 @@ async def test_a_gate_whose_trigger_refuses_its_arguments_fails_without_task_ret
     kept = {"error": "Trigger failure", "traceback": traceback.format_exception(refusal.value)}
     with pytest.raises(SMSPartnerArgumentError, match=r"min_credits is '\{\{ params.n \}\}'"):
         deferred().resume_execution("__fail__", kept, {})
-    assert re.search(r"(?i)\berror\b\W+min_credits is '\{\{ params.n \}\}'", task_log())
+    assert is_told_as_error(r"min_credits is '\{\{ params.n \}\}'", task_log())
 
 
 def test_a_trigger_that_fails_for_another_reason_fails_its_gate_as_airflow_has_it() -> None:
@@ -350,7 +356,7 @@ def test_a_minimum_that_renders_to_nonsense_fails_without_task_retries_or_a_requ
     connect(sandbox)
     outcome = run_task(CreditsSensor, min_credits=f"{{{{ '{rendered}' }}}}", retries=3)
     assert (outcome.state, outcome.tries, sandbox.requests) == ("failed", 1, 0)
-    assert re.search(rf"(?i)\berror\b\W+min_credits is '{rendered}'", outcome.log)
+    assert is_told_as_error(f"min_credits is '{rendered}'", outcome.log)
 
 
 def test_every_template_is_rendered_and_read(
@@ -402,7 +408,7 @@ def test_what_renders_to_nonsense_fails_without_task_retries_or_a_request(
     connect(sandbox)
     outcome = run_task(CreditsSensor, **{"min_credits": 1, "retries": 3} | rendered)
     assert (outcome.state, outcome.tries, sandbox.requests) == ("failed", 1, 0)
-    assert re.search(rf"(?i)\berror\b\W+.*{re.escape(told)}", outcome.log)
+    assert is_told_as_error(f".*{re.escape(told)}", outcome.log)
 
 
 def test_a_mapped_gate_with_nonsense_fails_without_task_retries(
