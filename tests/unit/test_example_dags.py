@@ -21,7 +21,7 @@ from airflow_provider_smspartner.account import CreditRequirement
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sql.snapshots import snapshot_table
-from tests.airflow_versions import AIRFLOW, needs_airflow, open_dag_bag
+from tests.airflow_versions import AIRFLOW, needs_a_hash_of_assets, needs_airflow, open_dag_bag
 
 if TYPE_CHECKING:
     from airflow.models import DagBag
@@ -154,6 +154,7 @@ def test_the_watching_examples_start_on_their_asset_and_read_its_event(
     assert run_dag(dag).state == "success"
 
 
+@needs_a_hash_of_assets
 @needs_airflow(3, 0, for_the_sake_of="asset watchers")
 async def test_the_watching_example_tells_of_low_credit_and_of_a_watcher_that_cannot_read(
     sandbox: SMSPartnerSandbox, connect: Any, examples: DagBag, monkeypatch: pytest.MonkeyPatch

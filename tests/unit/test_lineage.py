@@ -29,7 +29,7 @@ from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
 from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table
-from tests.airflow_versions import asset_events, needs_airflow
+from tests.airflow_versions import asset_events, needs_a_hash_of_assets, needs_airflow
 
 KEY = "S3cr3t+Key/42=é%"
 DATABASE_PASSWORD = "Pa55-of-the-warehouse"
@@ -410,6 +410,7 @@ def test_an_outlet_named_by_reference_has_the_figures_too(
     assert [row["balance"] for row in asset_events(asset)[-1]["snapshots"]] == ["10225.119"]
 
 
+@needs_a_hash_of_assets
 @pytest.mark.parametrize("outlet", [AssetAlias("credits_alias"), "a text", Path("a file")], ids=repr)
 def test_an_outlet_that_gets_no_figures_is_named_in_a_warning_and_costs_the_others_nothing(
     caplog: pytest.LogCaptureFixture, outlet: object

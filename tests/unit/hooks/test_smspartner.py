@@ -636,7 +636,8 @@ async def test_airflow_s_supervisor_is_told_of_a_secret_once_as_long_as_it_stays
 
 
 def test_a_foreign_log_line_with_the_key_is_masked(ask: Ask, connect: Any) -> None:
-    log = importlib.import_module("airflow.sdk.log" if AIRFLOW >= (3, 0) else "airflow.utils.log.secrets_masker")
+    masker = "airflow.sdk.log" if AIRFLOW >= (3, 1) else "airflow.sdk.execution_time.secrets_masker"
+    log = importlib.import_module(masker if AIRFLOW >= (3, 0) else "airflow.utils.log.secrets_masker")
     key = f"K+/ {uuid4()}"  # of which no other test has told
     with SMSPartnerSandbox(api_key=key) as sandbox:
         ask(SMSPartnerHook(connect(sandbox)))
