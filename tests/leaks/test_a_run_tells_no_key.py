@@ -20,8 +20,17 @@ from tests.spellings import PLANTED
 
 PROGRAM = Path(__file__).with_name("every_kind_of_task.py")
 
-LOGGED = ("apiKey=***", "sms available", "running trigger in line", "Task failed with exception")
+LOGGED = (
+    "apiKey=***",
+    "sms available",
+    "are free, 1 needed: reserved",
+    ": 1 released",
+    "running trigger in line",
+    "Task failed with exception",
+)
 """What tasks log of HTTP requests, of readings, of a gate in the triggerer, and of errors."""
+
+PASSWORD = "Pa55-of-no-ledger"
 
 TABLES = {
     "xcom": "fetched_at",
@@ -33,6 +42,9 @@ TABLES = {
 }
 """What Airflow stores of a run: by table, something that belongs there."""
 
+LEDGER = {"": "reserve_on_late_4", "_accounts": "late_4"}
+"""The same of the ledger's tables that a run without a deduction writes to."""
+
 
 @pytest.fixture
 def connections(tmp_path: Path) -> Iterator[dict[str, str]]:
@@ -43,13 +55,19 @@ def connections(tmp_path: Path) -> Iterator[dict[str, str]]:
         with SMSPartnerSandbox() as gone:
             refused = gone.url
         connections = {"warehouse": json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")})}
+        connections["ledger"] = json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "ledger.db")})
+        no_ledger = {"conn_type": "postgres", "host": "127.0.0.1", "login": "nobody-here", "password": PASSWORD}
+        connections["no_ledger"] = json.dumps(no_ledger | {"schema": "no-such-database"})
         for number, key in enumerate(PLANTED.values()):
+            late = running.enter_context(SMSPartnerSandbox(api_key=key))
+            late.fail_next(http_status=503, body=key)
             busy = running.enter_context(SMSPartnerSandbox(api_key=key))
             busy.fail_next(http_status=503, body=key)  # which has a gate leave for the triggerer
             right = json.loads(account.connection_json(key, max_retries=0))
             connections |= {
                 f"right_{number}": json.dumps(right),
                 f"wrong_{number}": stranger.connection_json(key, max_retries=0),
+                f"late_{number}": late.connection_json(max_retries=0),
                 f"busy_{number}": busy.connection_json(max_retries=0),
                 f"refused_{number}": json.dumps(right | {"host": refused}),
                 f"bad_{number}": account.connection_json(key, timeout=key),
@@ -90,7 +108,7 @@ def tables(database: Path) -> set[str]:
 
 def test_a_run_of_every_kind_of_task_tells_no_key(tmp_path: Path, connections: dict[str, str], search: Any) -> None:
     pytest.importorskip("airflow.providers.openlineage", reason="apache-airflow-providers-openlineage is not installed")
-    keys = PLANTED.values()
+    keys = [*PLANTED.values(), PASSWORD]
     log = run_every_kind_of_task(tmp_path, connections)
     search("the logs of tasks, at DEBUG", log, LOGGED, *keys)
     metadata = tmp_path / "airflow.db"
@@ -101,4 +119,7 @@ def test_a_run_of_every_kind_of_task_tells_no_key(tmp_path: Path, connections: d
     search(
         "the rows of the snapshots", cells(tmp_path / "warehouse.db", "smspartner_credit_snapshots"), "right_4", *keys
     )
+    for table, proof in LEDGER.items():
+        rows = cells(tmp_path / "ledger.db", f"smspartner_credit_reservations{table}")
+        search("the rows of the reservations", rows, proof, *keys, "sandbox@example.com")
     search("OpenLineage's events", (tmp_path / "lineage.jsonl").read_text(), "smspartner_credit_snapshots", *keys)
