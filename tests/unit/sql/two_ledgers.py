@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -132,7 +133,10 @@ def _grant(chance: random.Random) -> Act:
 
     def grant(ledger: Ledger, notes: list[Note]) -> Any:
         outcome = ledger.grant(request, credits, notes[-min(age, len(notes))])
-        return outcome.reservation, outcome.verdict, outcome.run_holds
+        verdict = outcome.verdict
+        if verdict is not None and verdict.is_granted:  # whose place in the queue nobody is told
+            verdict = replace(verdict, place=0)
+        return outcome.reservation, verdict, outcome.run_holds
 
     return grant
 
