@@ -180,13 +180,20 @@ class CreditsReservationSensor(CreditGate):
             requirement=requirement,
             hold_for=self.hold_for,
             settles_after=self.settles_after,
-            seen_for=timedelta(seconds=self.poke_interval) + TAKE_OVER,
+            seen_for=self._until_it_asks_again() + TAKE_OVER,
             priority=integer("priority", self.priority),
             in_turn=self.in_turn,
             on_rerun=self.on_rerun,
             attempt=str(context["ti"].try_number),
             **_task(context),
         )
+
+    def _until_it_asks_again(self) -> timedelta:
+        """Return the longest time between two polls: a backoff grows it up to ``max_wait``, else without a limit."""
+        interval = timedelta(seconds=self.poke_interval)
+        if self.deferrable or not self.exponential_backoff:
+            return interval
+        return max(interval, self.max_wait or timedelta(seconds=self.timeout))
 
     def _reservation_id(self, context: Context) -> str:
         from airflow_provider_smspartner.reservation import reservation_id
@@ -228,8 +235,9 @@ class CreditsReservationSensor(CreditGate):
         try:
             with self._hook().ledger() as ledger:
                 ended = ledger.release(self._reservation_id(context), attempt=str(context["ti"].try_number))
-        except SMSPartnerError as error:
-            self.log.warning("What this try may have reserved is not given back, and will expire: %s", error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the gate ends with its own error
+            told = error if isinstance(error, SMSPartnerError) else type(error).__name__
+            self.log.warning("What this try may have reserved is not given back, and will expire: %s", told)
             return
         for row in ended:
             self.log.info("Given back, as this try ends without success: %s", row.as_xcom())

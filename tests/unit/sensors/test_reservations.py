@@ -391,3 +391,32 @@ def test_a_price_that_cannot_be_told_names_the_field_that_cannot_be_read(
     account.fail_next(http_status=200, body={"success": True, "code": 200, "credits": figures})
     assert not gate(credit_type="hlr").poke(context())
     assert "imply no price of 'hlr': the account reports 'creditHlr', but not as a plain number" in task_log()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seen_for"),
+    [
+        ({}, timedelta(seconds=60)),
+        ({"exponential_backoff": True, "max_wait": timedelta(minutes=10)}, timedelta(minutes=10)),
+        ({"exponential_backoff": True, "timeout": 7200}, timedelta(hours=2)),
+        ({"exponential_backoff": True, "deferrable": True}, timedelta(seconds=60)),
+    ],
+    ids=str,
+)
+def test_a_gate_keeps_its_place_until_it_asks_again(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook, arguments: dict[str, Any], seen_for: timedelta
+) -> None:
+    request = gate(poke_interval=60, **arguments)._request(CreditRequirement(60), context())
+    assert request.seen_for == seen_for + timedelta(seconds=120)
+
+
+def test_a_foreign_error_while_a_gate_gives_back_does_not_mask_its_own(
+    account: SMSPartnerSandbox, hook: CreditReservationsHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a fault of ours")
+
+    others(hook, 60)
+    monkeypatch.setattr("airflow_provider_smspartner.sql.reservations.Ledger.release", broken)
+    with pytest.raises(AirflowSkipException):
+        gate(skip_on_timeout=True, timeout=0.1, poke_interval=0.05).execute(context())
