@@ -38,6 +38,7 @@ UNTOUCHED = {
     "verify": None,
     "proxy": None,
     "allow_http": False,
+    "reservations_account": None,
 }
 """The extras of a form that nobody touched: what it shows as defaults, and null where it shows nothing."""
 
@@ -115,10 +116,10 @@ def test_the_page_of_providers_lists_ours(page: Page) -> None:
     expect(listed).to_contain_text(__version__)
 
 
-def test_the_form_asks_for_a_key_and_a_base_url_and_nothing_that_has_no_use(page: Page, shoot: Shoot) -> None:
+def test_the_form_asks_for_a_key_a_base_url_and_its_port_and_nothing_that_has_no_use(page: Page, shoot: Shoot) -> None:
     form = add_connection(page, "smspartner_default")
     standard = form.get_by_role("region", name="Standard Fields")
-    assert standard.locator("label").all_inner_texts() == ["Description", "Base URL", "API key"]
+    assert standard.locator("label").all_inner_texts() == ["Description", "Base URL", "API key", "Port"]
     expect(form.get_by_label("Base URL")).to_have_attribute("placeholder", "https://api.smspartner.fr/v1")
     expect(form.get_by_label("API key")).to_have_attribute("type", "password")
     shoot(form, "connection-form")
@@ -234,6 +235,7 @@ def test_what_is_filled_in_is_stored_as_what_it_is_and_kept_by_an_edit(page: Pag
     form.get_by_text("Allow plain http").click()
     save(form)
     stored = {"response_format": "xml", "timeout": 7.5, "max_retries": None, "verify": "false", "allow_http": True}
+    stored |= {"reservations_account": None}
     assert json.loads(airflow.stored_connection("filled_in")["extra"]) == stored | {"proxy": PROXY}
     settings = settings_of(airflow, "filled_in")
     assert (settings.timeout, settings.max_retries, settings.proxy) == (7.5, 2, PROXY)
