@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Context
 
 from airflow_provider_smspartner.account import CreditRequirement
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
@@ -20,7 +20,7 @@ class LooserTrigger(CreditsTrigger):
 
 
 class LooserSensor(CreditsSensor):
-    def trigger(self, requirement: CreditRequirement) -> CreditsTrigger:
+    def trigger(self, requirement: CreditRequirement, context: Context) -> CreditsTrigger:
         return LooserTrigger(min_credits=requirement.min_credits, smspartner_conn_id=self.smspartner_conn_id, once=True)
 
 
