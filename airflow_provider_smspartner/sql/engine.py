@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +66,8 @@ def make_engine(sql_conn_id: str) -> Engine:
     hook, connection = _resolve(sql_conn_id)
     conn_type = connection.conn_type or ""
     try:
-        engine = _make_engine(hook, connection)
+        with _without_debug_lines(hook):
+            engine = _make_engine(hook, connection)
     except NoSuchModuleError:
         told = f"SQLAlchemy has no dialect for it: {_advice(conn_type)}"
     except ImportError as error:
@@ -83,6 +87,21 @@ def make_engine(sql_conn_id: str) -> Engine:
         told = "its database is in memory, and would be gone with the task: give the path of a file as its host"
     # Outside of the except: a foreign text may hold the URL, with its password, and must not be chained.
     raise _error(sql_conn_id, told)
+
+
+@contextmanager
+def _without_debug_lines(hook: DbApiHook) -> Iterator[None]:
+    """Hold a hook's DEBUG lines back: one of common.sql's shows the URL, with SQLAlchemy 1.4 its password too."""
+    log = hook.log
+    if not isinstance(log, logging.Logger):  # structlog's, of an Airflow whose SQLAlchemy hides the password
+        yield
+        return
+    level = log.level
+    log.setLevel(max(logging.INFO, log.getEffectiveLevel()))
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _resolve(sql_conn_id: str) -> tuple[DbApiHook, Connection]:

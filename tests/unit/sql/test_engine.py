@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -253,6 +254,26 @@ def test_whatever_keeps_a_hook_from_an_engine_is_told_without_its_text(
 
     serve(WithoutEngineHook)
     assert told in told_of(warehouse(conn_type=conn_type))
+
+
+def test_a_hook_that_logs_its_url_at_debug_shows_no_password(
+    warehouse: Connection, serve: Callable[[type], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    class TalkativeHook(WarehouseHook):
+        def get_sqlalchemy_engine(self, engine_kwargs: object = None) -> Engine:
+            self.log.debug("url: %s", SECRET)
+            return sa.create_engine("sqlite:////tmp/never-made.db")
+
+    serve(TalkativeHook)
+    talk = TalkativeHook().log
+    if not isinstance(talk, logging.Logger):
+        pytest.skip("where hooks log by structlog, SQLAlchemy is one that shows no password in a URL")
+    talk.addHandler(caplog.handler)
+    talk.setLevel(logging.DEBUG)
+    make_engine(warehouse(conn_type="exotic")).dispose()
+    TalkativeHook().log.debug("heard again")
+    talk.removeHandler(caplog.handler)
+    assert (SECRET in caplog.text, "heard again" in caplog.text) == (False, True)
 
 
 @pytest.mark.parametrize("module", ["MySQLdb", "MySQLdb._mysql"])
