@@ -27,7 +27,7 @@ def needs_airflow(*least: int, for_the_sake_of: str) -> pytest.MarkDecorator:
 
 
 needs_a_hash_of_assets = pytest.mark.skipif(
-    (3, 0) <= AIRFLOW < (3, 1), reason="Airflow 3.0 has no hash of an asset, and looks its events up in another way"
+    (3, 0) <= AIRFLOW < (3, 2), reason="Airflow before 3.2 has no hash of an asset, and looks events up in another way"
 )
 
 
