@@ -16,6 +16,9 @@ from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError
 
 OnRerun = Literal["whole", "rest"]
 
+TAKE_OVER = timedelta(seconds=120)
+"""How long a gate keeps its place past its next poll: another triggerer may take over what a dead one has left."""
+
 _NAMESPACE = UUID("0d6c9f0b-3f0e-4a5e-9a63-6b7f0c1b8e52")
 """Of every reservation_id. Another one would make a re-run miss its own hold, so it never changes."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_smspartner.account import Credits, exact_credits
-from airflow_provider_smspartner.arguments import boolean, integer, required_text, seconds
+from airflow_provider_smspartner.arguments import boolean, integer, optional_text, required_text, seconds
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.reservation import Note, OnRerun, Request, Reservation, exact_text
@@ -301,6 +301,20 @@ def _short(name: str, value: object, most: int) -> str:
     if len(text) > most:
         raise SMSPartnerArgumentError(f"{name} has {len(text)} characters: use {most} at most")
     return text
+
+
+def hook_of(task: Any) -> CreditReservationsHook:
+    """
+    Return the hook that a task's arguments name, as templates have rendered them.
+
+    :raises SMSPartnerArgumentError: one of them names nothing
+    """
+    return CreditReservationsHook(
+        required_text("reservations_conn_id", task.reservations_conn_id),
+        reservations_table=required_text("reservations_table", task.reservations_table),
+        schema=optional_text("schema", task.schema),
+        create_table=task.create_table,
+    )
 
 
 def _told(reservation: object) -> tuple[str, int | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_smspartner.arguments import boolean, comes_later, optional_text, required_text
+from airflow_provider_smspartner.arguments import boolean, comes_later, required_text
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -82,14 +82,9 @@ class CreditsReleaseOperator(BaseOperator):
             hook.release(rows)
 
     def _hook(self) -> CreditReservationsHook:
-        from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+        from airflow_provider_smspartner.hooks.reservations import hook_of
 
-        return CreditReservationsHook(
-            required_text("reservations_conn_id", self.reservations_conn_id),
-            reservations_table=required_text("reservations_table", self.reservations_table),
-            schema=optional_text("schema", self.schema),
-            create_table=self.create_table,
-        )
+        return hook_of(self)
 
 
 def _task_ids_of(reservation: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_smspartner.arguments import boolean, comes_later, integer, one_of, optional_text, required_text
+from airflow_provider_smspartner.arguments import boolean, comes_later, integer, one_of, required_text
 from airflow_provider_smspartner.arguments import seconds as in_seconds
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.sensors.gate import CreditGate
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from airflow_provider_smspartner.lineage import TableLineage
     from airflow_provider_smspartner.reservation import OnRerun, Request, Reservation
     from airflow_provider_smspartner.triggers.reservations import CreditsReservationTrigger
-
-TAKE_OVER = timedelta(seconds=120)
-"""How long another triggerer may take to go on with what a dead one has left."""
 
 
 class CreditsReservationSensor(CreditGate):
@@ -161,18 +158,13 @@ class CreditsReservationSensor(CreditGate):
             self._let_go(self._context)
 
     def _hook(self) -> CreditReservationsHook:
-        from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+        from airflow_provider_smspartner.hooks.reservations import hook_of
 
-        return CreditReservationsHook(
-            required_text("reservations_conn_id", self.reservations_conn_id),
-            reservations_table=required_text("reservations_table", self.reservations_table),
-            schema=optional_text("schema", self.schema),
-            create_table=self.create_table,
-        )
+        return hook_of(self)
 
     def _request(self, requirement: CreditRequirement, context: Context) -> Request:
         from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-        from airflow_provider_smspartner.reservation import Request
+        from airflow_provider_smspartner.reservation import TAKE_OVER, Request
 
         return Request(
             account=SMSPartnerHook(self.smspartner_conn_id).reservations_account,

@@ -18,14 +18,12 @@ from airflow_provider_smspartner.arguments import optional_text, refuse_unknown,
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.reservation import TAKE_OVER
 from airflow_provider_smspartner.triggers.readings import SHORTEST_INTERVAL, Reading, pause_after, unforeseen
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.reservation import Book, Note
     from airflow_provider_smspartner.sql.reservations import Ledger
-
-SEEN_FOR = timedelta(seconds=120)
-"""How long a gate keeps its place past its next poll: another triggerer may take over what a dead one has left."""
 
 CALLED_FOR = timedelta(minutes=10)
 """How long a gate that was called may take to come: its worker slot may be slow."""
@@ -140,7 +138,7 @@ async def _rounds(kwargs: dict[str, Any], reservation_ids: Collection[str]) -> A
     failures = 0
     try:
         while True:
-            each = await desk.round(frozenset(reservation_ids), timedelta(seconds=interval) + SEEN_FOR)
+            each = await desk.round(frozenset(reservation_ids), timedelta(seconds=interval) + TAKE_OVER)
             yield each
             failures = failures + 1 if isinstance(each.reading, SMSPartnerError) else 0
             await asyncio.sleep(pause_after(each.reading, failures, interval))
