@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from airflow_provider_smspartner.sql.snapshots import Snapshot, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.snapshots import HISTORY, Snapshot, snapshot_table, write_snapshots
+from airflow_provider_smspartner.sql.tables import prepare_table
 from benchmarks.measure import Line, Spread, interleave, ratio_line
 
 SERVERS = {
@@ -93,7 +94,7 @@ def _measure_database(name: str, url: str, size: Size) -> Iterator[Line]:
 def _table_of(engine: sa.Engine, rows: int) -> Iterator[sa.Table]:
     """Make a table that holds so many rows already, which the database makes up itself."""
     table = snapshot_table(f"smspartner_benchmark_{os.getpid()}")
-    table.create(engine)
+    prepare_table(engine, table, create_table=True, indexed=HISTORY)
     source, key = SERIES[engine.dialect.name]
     names = ["snapshot_id", "captured_at", "smspartner_conn_id", "dag_id", "task_id", "run_id", "map_index"]
     values = f"{key}, CURRENT_TIMESTAMP, 'account', 'dag', 'task', CONCAT('run ', n), -1"

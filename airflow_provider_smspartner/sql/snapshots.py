@@ -59,6 +59,8 @@ _KEY = ("smspartner_conn_id", "dag_id", "task_id", "run_id", "map_index")
 _ORIGIN = (*_KEY, "logical_date")
 _REQUIRED = ("snapshot_id", "captured_at", *_KEY)
 _VALUES = tuple(_COLUMNS)[1:]
+HISTORY = ("smspartner_conn_id", "captured_at")
+"""What an index of the table holds: the last rows of an account are found without a look at the others."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def write_snapshots(
             if is_transient(error) or isinstance(error, IntegrityError):
                 raise
         # Only now: a table that is as it must be needs no look first. Another reason is raised by the second write.
-        prepare_table(engine, table, create_table=create_table)
+        prepare_table(engine, table, create_table=create_table, indexed=HISTORY)
         return write_once()
 
     if not rows:

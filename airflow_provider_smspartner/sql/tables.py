@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql import quoted_name
 
 from airflow_provider_smspartner.arguments import required_text
-from airflow_provider_smspartner.sql.errors import NO_NAME, columns_error, refusal
+from airflow_provider_smspartner.sql.errors import NO_NAME, columns_error, is_transient, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Dialect, Engine
 
+log = logging.getLogger(__name__)
+
 _CREATIONS = 5
+
+_INDEXING = frozenset({"postgresql", "cockroachdb", "mysql", "mariadb", "sqlite", "mssql", "oracle"})
+"""
+The dialects whose databases get an index: those that keep rows.
+
+Warehouses keep columns, and mostly know no index. DuckDB knows one, but its upsert may not change a column of it.
+"""
 
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$.]*")
 
@@ -50,11 +62,13 @@ def _folded(name: str) -> str:
     return str.upper(name) if _PLAIN_NAME.fullmatch(name) else name
 
 
-def prepare_table(engine: Engine, table: sa.Table, *, create_table: bool) -> None:
+def prepare_table(engine: Engine, table: sa.Table, *, create_table: bool, indexed: Sequence[str] = ()) -> None:
     """
     Create the table where it is missing, and see that it has the columns.
 
     :param create_table: when False, no DDL is issued
+    :param indexed: the columns of an index that a new table gets, where the database has such. It makes queries fast,
+        and nothing depends on it: a table that is there already is left alone, and a refusal is logged
     :raises SMSPartnerConfigurationError: the table is missing and must not be created, or lacks columns
     :raises sqlalchemy.exc.SQLAlchemyError: what the database says; call this by ``errors.with_retries``
     """
@@ -62,6 +76,8 @@ def prepare_table(engine: Engine, table: sa.Table, *, create_table: bool) -> Non
         if not create_table:
             raise refusal(engine, table, "it is not there, and create_table is False: create it, or let this do so")
         _create(engine, table)
+        if indexed:
+            _create_index(engine, table, indexed)
     with engine.connect() as connection:
         # The database itself rather than reflection, which fails on DuckDB with SQLAlchemy 2.1.
         names = connection.execute(sa.select(sa.text("*")).select_from(table).where(sa.false())).keys()
@@ -87,3 +103,31 @@ def _create(engine: Engine, table: sa.Table) -> None:
                 raise
         if _is_there(engine, table):
             return
+
+
+def _create_index(engine: Engine, table: sa.Table, columns: Sequence[str]) -> None:
+    if engine.dialect.name not in _INDEXING:
+        return
+    # Apart from the table, which must be there also where the index is refused. The name is made by a convention, as
+    # SQLAlchemy shortens only such a one to what the database keeps.
+    copy = table.to_metadata(sa.MetaData(naming_convention={"ix": "%(table_name)s_history"}))
+    index = sa.Index(None, *[copy.c[name] for name in columns])
+    for attempts_left in reversed(range(_CREATIONS)):
+        try:
+            index.create(engine, checkfirst=True)
+            return
+        except SQLAlchemyError as error:
+            if _has_index(engine, table, columns):  # made by another, who created the table at the same time
+                return
+            if not attempts_left or not is_transient(error):
+                told = type(getattr(error, "orig", error)).__name__
+                log.info("table %r: written without an index, which the database refuses: %s", table.fullname, told)
+                return
+
+
+def _has_index(engine: Engine, table: sa.Table, columns: Sequence[str]) -> bool:
+    try:
+        indexes = sa.inspect(engine).get_indexes(table.name, schema=table.schema)
+    except SQLAlchemyError:
+        return False
+    return any(index["column_names"] == list(columns) for index in indexes)

@@ -1,20 +1,34 @@
 -- Last known balance per account, and when the account was last read at all.
-WITH ranked AS (
-    SELECT
-        smspartner_conn_id,
-        balance,
-        currency,
-        captured_at AT TIME ZONE 'UTC' AS known_at_utc,
-        ROW_NUMBER() OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at DESC, snapshot_id DESC) AS age
+WITH RECURSIVE accounts AS (
+    SELECT MIN(smspartner_conn_id) AS smspartner_conn_id
     FROM smspartner_credit_snapshots
-    WHERE balance IS NOT NULL
-),
-read AS (
-    SELECT smspartner_conn_id, MAX(captured_at) AT TIME ZONE 'UTC' AS read_at_utc
-    FROM smspartner_credit_snapshots
-    GROUP BY smspartner_conn_id
+    UNION ALL
+    SELECT (
+        SELECT MIN(further.smspartner_conn_id)
+        FROM smspartner_credit_snapshots AS further
+        WHERE further.smspartner_conn_id > accounts.smspartner_conn_id
+    )
+    FROM accounts
+    WHERE accounts.smspartner_conn_id IS NOT NULL
 )
-SELECT read.smspartner_conn_id, ranked.balance, ranked.currency, ranked.known_at_utc, read.read_at_utc
-FROM read
-LEFT JOIN ranked ON ranked.smspartner_conn_id = read.smspartner_conn_id AND ranked.age = 1
-ORDER BY read.smspartner_conn_id;
+SELECT
+    accounts.smspartner_conn_id,
+    known.balance,
+    known.currency,
+    known.captured_at AT TIME ZONE 'UTC' AS known_at_utc,
+    was_read.captured_at AT TIME ZONE 'UTC' AS read_at_utc
+FROM accounts
+CROSS JOIN LATERAL (
+    SELECT MAX(snapshots.captured_at) AS captured_at
+    FROM smspartner_credit_snapshots AS snapshots
+    WHERE snapshots.smspartner_conn_id = accounts.smspartner_conn_id
+) AS was_read
+LEFT JOIN LATERAL (
+    SELECT snapshots.balance, snapshots.currency, snapshots.captured_at
+    FROM smspartner_credit_snapshots AS snapshots
+    WHERE snapshots.smspartner_conn_id = accounts.smspartner_conn_id AND snapshots.balance IS NOT NULL
+    ORDER BY snapshots.captured_at DESC, snapshots.snapshot_id DESC
+    LIMIT 1
+) AS known ON TRUE
+WHERE accounts.smspartner_conn_id IS NOT NULL
+ORDER BY accounts.smspartner_conn_id;

@@ -170,7 +170,7 @@ def test_the_page_shows_every_query_its_result_and_every_column() -> None:
     shown_elsewhere = {"create_ledger.sql", "prune_ledger.sql"}
     there = {path.name for path in PAGE.iterdir() if path.suffix in {".sql", ".csv", ".svg"}}
     assert sorted(included) == sorted(there - shown_elsewhere)
-    assert {f"{query}.sql" for query in (*QUERIES, *LEDGER_QUERIES, "create_table")} == set(
+    assert {f"{query}.sql" for query in (*QUERIES, *LEDGER_QUERIES, "create_table", "create_index")} == set(
         re.findall(r"literalinclude:: (\w+\.sql)$", page, re.MULTILINE)
     )
     assert set(re.findall(r"^ {4}\* - ``(\w+)``", page, re.MULTILINE)) == set(TABLE.columns.keys())

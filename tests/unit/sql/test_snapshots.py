@@ -371,7 +371,7 @@ def test_without_create_table_a_missing_table_is_an_error_and_no_ddl_is_issued(e
     ):
         write_snapshots(engine, snapshot_table("credits"), [SNAPSHOT], create_table=False)
     write_snapshots(engine, snapshot_table("credits"), [SNAPSHOT])
-    created = [statement for statement in statements if "CREATE" in statement]
+    created = [statement for statement in statements if "CREATE TABLE" in statement]
     assert len(created) == 1
 
     del statements[:]

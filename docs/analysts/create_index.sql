@@ -1,0 +1,1 @@
+CREATE INDEX smspartner_credit_snapshots_history ON smspartner_credit_snapshots (smspartner_conn_id, captured_at);
