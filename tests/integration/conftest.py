@@ -7,9 +7,8 @@ import logging
 import os
 import platform
 import secrets
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -66,17 +65,6 @@ class Place:
         return self.root.dialect.name == "postgresql"
 
     def execute(self, *statements: str) -> list[Any]:
-        for attempts_left in reversed(range(5)):
-            try:
-                return self._execute(statements)
-            except DBAPIError as error:
-                # MariaDB loses sight of a user for a moment while another process drops one.
-                if not attempts_left or "1133" not in str(error.orig):
-                    raise
-                time.sleep(0.2)
-        raise AssertionError
-
-    def _execute(self, statements: Sequence[str]) -> list[Any]:
         with self.root.begin() as connection:
             results = [connection.execute(sa.text(statement)) for statement in statements]
             return list(results[-1]) if results[-1].returns_rows else []

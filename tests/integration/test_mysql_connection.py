@@ -49,7 +49,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 def warehouse(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Engine]]:
     """Make a login and the connection 'warehouse' for it; return what gives its engine."""
     login, engines = f"guest_{secrets.token_hex(4)}", []
-    place.execute(f"CREATE USER {login}@'%' IDENTIFIED BY '{PASSWORD}'", f"GRANT ALL ON {place.name}.* TO {login}@'%'")
+    place.execute(f"CREATE USER {login} IDENTIFIED BY '{PASSWORD}'", f"GRANT ALL ON {place.name}.* TO {login}")
 
     def warehouse(*, password: str = PASSWORD, **extra: Any) -> Engine:
         fields = {
@@ -68,7 +68,7 @@ def warehouse(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     yield warehouse
     for engine in engines:
         engine.dispose()
-    place.execute(f"DROP USER {login}@'%'")
+    place.execute(f"DROP USER {login}")
 
 
 @pytest.fixture(params=["mysqldb", "pymysql", "mysqlconnector", "no mysqlclient"])

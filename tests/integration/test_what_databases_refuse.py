@@ -191,8 +191,8 @@ def as_guest(place: Place) -> Iterator[Engine]:
         place.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
         farewell = [f"DROP OWNED BY {name}", f"DROP ROLE {name}"]
     else:
-        place.execute(f"CREATE USER {name}@'%' IDENTIFIED BY '{password}'")
-        farewell = [f"DROP USER {name}@'%'"]
+        place.execute(f"CREATE USER {name} IDENTIFIED BY '{password}'")
+        farewell = [f"DROP USER {name}"]
     engine = sa.create_engine(place.url.set(username=name, password=password))
     try:
         yield engine
@@ -271,7 +271,7 @@ def test_too_many_connections_are_retried_and_left_to_the_task_s_retries(
             place.execute(f"ALTER ROLE {login} CONNECTION LIMIT 0")
             refused_for_now(guest, monkeypatch)
             return
-        place.execute(f"GRANT ALL ON {place.name}.* TO {login}@'%' WITH MAX_USER_CONNECTIONS 1")
+        place.execute(f"GRANT ALL ON {place.name}.* TO {login} WITH MAX_USER_CONNECTIONS 1")
         with guest.connect():
             assert "1226" in refused_for_now(guest, monkeypatch)
 
