@@ -24,7 +24,7 @@ _airflow_home = TemporaryDirectory()
 os.environ |= {"AIRFLOW_HOME": _airflow_home.name, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
 logging.getLogger("airflow").setLevel(logging.WARNING)
 
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "sphinx_design"]
 highlight_language = "none"
 nitpicky = True
 # Other projects' names, for whose links a build would have to reach their sites; and aliases, which have no page.

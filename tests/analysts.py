@@ -21,16 +21,22 @@ TABLE = snapshot_table("smspartner_credit_snapshots")
 
 LEDGER = ReservationTables("smspartner_credit_reservations", None)
 LEDGER_QUERIES = ["reserved", "waited"]
-SECONDS_WAITED = {
-    "postgresql": "EXTRACT(EPOCH FROM granted_at - requested_at)",
-    "mysql": "TIMESTAMPDIFF(SECOND, requested_at, granted_at)",
-    "mariadb": "TIMESTAMPDIFF(SECOND, requested_at, granted_at)",
-    "sqlite": "86400 * (JULIANDAY(granted_at) - JULIANDAY(requested_at))",
-}
-"""What the page says to write on each database."""
+FOLDERS = {"mariadb": "mysql", "mysql": "mysql", "sqlite": "sqlite", "duckdb": "duckdb", "snowflake": "snowflake"}
+FOLDERS |= {"bigquery": "bigquery", "clickhousedb": "clickhouse"}
+"""By SQLAlchemy's name of a dialect: where the queries of its database are. PostgreSQL's are the page's own."""
 
-THE_PAGES_NOW = {"CURRENT_TIMESTAMP": "TIMESTAMP WITH TIME ZONE '2026-10-26 02:30:00+00:00'"}
-"""What stands in for the present moment, by which the gaps go."""
+_OF_POSTGRESQL = ("CURRENT_TIMESTAMP", "TIMESTAMP WITH TIME ZONE '{}+00:00'")
+NOW = {
+    "": _OF_POSTGRESQL,
+    "mysql": ("UTC_TIMESTAMP()", "TIMESTAMP '{}'"),
+    "sqlite": ("CURRENT_TIMESTAMP", "'{}'"),
+    "duckdb": _OF_POSTGRESQL,
+    "snowflake": ("CURRENT_TIMESTAMP()", "TO_TIMESTAMP_TZ('{} +0000')"),
+    "bigquery": ("CURRENT_DATETIME('UTC')", "DATETIME '{}'"),
+    "clickhouse": ("now('UTC')", "toDateTime('{}', 'UTC')"),
+}
+"""By the folder: the present moment, by which the gaps go, and how another stands in for it."""
+THE_PAGES_MOMENT = "2026-10-26 02:30:00"
 
 READERS: dict[type, Any] = {
     Decimal: Decimal,
@@ -93,8 +99,35 @@ def write_reservations(engine: Engine) -> None:
 
 def ask_the_ledger(engine: Engine, query: str) -> list[dict[str, Any]]:
     """Ask as the page says to on this database; a cell comes back as the page's type, however the driver returns it."""
-    replaced = {SECONDS_WAITED["postgresql"]: SECONDS_WAITED[engine.dialect.name]} if query == "waited" else {}
-    return [{name: _as_told(name, cell) for name, cell in row.items()} for row in ask(engine, query, **replaced)]
+    folder = FOLDERS.get(engine.dialect.name, "") if query == "waited" else ""
+    return [{name: _as_told(name, cell) for name, cell in row.items()} for row in ask(engine, query, folder)]
+
+
+def ask_translated(engine: Engine, query: str) -> list[dict[str, Any]]:
+    """Ask as the page says to on this database, at its moment; a cell comes back as the type of the promised one."""
+    folder = FOLDERS.get(engine.dialect.name, "")
+    now, then = NOW[folder]
+    replaced = {now: then.format(THE_PAGES_MOMENT)} if query == "gaps" else {}
+    return [
+        {name: _as_promised(name, cell) for name, cell in row.items()} for row in ask(engine, query, folder, **replaced)
+    ]
+
+
+def promised_everywhere(query: str) -> list[dict[str, Any]]:
+    """Read what the page says that a query returns on any database."""
+    return [{name: _as_promised(name, cell or None) for name, cell in row.items()} for row in _rows(query)]
+
+
+def _as_promised(name: str, cell: Any) -> Any:
+    if cell is None or name in {"smspartner_conn_id", "currency"}:
+        return cell
+    if name == "day_utc":
+        return date.fromisoformat(str(cell)[:10])
+    if name.endswith("_utc"):
+        at = datetime.fromisoformat(cell) if isinstance(cell, str) else cell
+        return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+    # SQLite reckons with floats.
+    return Decimal(str(round(cell, 6) if isinstance(cell, float) else cell))
 
 
 def promised_of_the_ledger(query: str) -> list[dict[str, Any]]:
@@ -127,19 +160,22 @@ def create_by_hand(engine: Engine) -> None:
     execute_file(engine, "create_table")
 
 
-def ask(engine: Engine, query: str, **replaced: str) -> list[dict[str, Any]]:
+def ask(engine: Engine, query: str, folder: str = "", **replaced: str) -> list[dict[str, Any]]:
     """Run a query's file as it is, but for the texts that are replaced: each must be there."""
-    sql = (PAGE / f"{query}.sql").read_text()
+    sql = (PAGE / folder / f"{query}.sql").read_text()
     for old, new in replaced.items():
         assert old in sql
         sql = sql.replace(old, new)
     with engine.connect() as connection:
-        return [dict(row) for row in connection.exec_driver_sql(sql).mappings()]
+        # Else some drivers take a percent sign for a parameter.
+        result = connection.execution_options(no_parameters=True).exec_driver_sql(sql)
+        return [dict(row) for row in result.mappings()]
 
 
 def ask_as_on_the_page(engine: Engine, query: str) -> list[dict[str, Any]]:
-    """Ask at the moment at which the page does."""
-    return ask(engine, query, **(THE_PAGES_NOW if query == "gaps" else {}))
+    """Ask PostgreSQL's query, at the moment at which the page does."""
+    now, then = _OF_POSTGRESQL
+    return ask(engine, query, **({now: then.format(THE_PAGES_MOMENT)} if query == "gaps" else {}))
 
 
 def promised(query: str, result: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

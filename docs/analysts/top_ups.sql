@@ -5,19 +5,20 @@ WITH steps AS (
         balance,
         currency,
         captured_at AT TIME ZONE 'UTC' AS at_utc,
-        LAG(captured_at AT TIME ZONE 'UTC') OVER account AS previous_at_utc,
-        balance - LAG(balance) OVER account AS change
+        LAG(captured_at AT TIME ZONE 'UTC') OVER (
+            PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id
+        ) AS previous_at_utc,
+        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
     FROM smspartner_credit_snapshots
     WHERE balance IS NOT NULL
-    WINDOW account AS (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
 )
 SELECT
     smspartner_conn_id,
     previous_at_utc AS after_utc,
     at_utc AS seen_at_utc,
-    change AS at_least,
+    difference AS at_least,
     balance,
     currency
 FROM steps
-WHERE change > 0
+WHERE difference > 0
 ORDER BY seen_at_utc, smspartner_conn_id;

@@ -1,0 +1,42 @@
+-- Days until the credit runs out, at the rate of the 7 days before the last known balance.
+-- A step with a top-up does not show what was consumed in it: it counts neither as consumption nor as time.
+WITH steps AS (
+    SELECT
+        smspartner_conn_id,
+        balance,
+        currency,
+        captured_at AS at_utc,
+        LAG(captured_at) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
+        CAST(balance AS REAL) - LAG(CAST(balance AS REAL)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference,
+        MAX(captured_at) OVER (PARTITION BY smspartner_conn_id) AS last_at_utc,
+        ROW_NUMBER() OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at DESC, snapshot_id DESC) AS age
+    FROM smspartner_credit_snapshots
+    WHERE
+        balance IS NOT NULL
+), rates AS (
+    SELECT
+        smspartner_conn_id,
+        SUM(-difference) AS consumed,
+        SUM(86400 * (JULIANDAY(at_utc) - JULIANDAY(previous_at_utc))) / 86400 AS days
+    FROM steps
+    WHERE
+        difference <= 0
+        AND previous_at_utc >= STRFTIME('%Y-%m-%d %H:%M:%S', last_at_utc, '-7 days') || SUBSTR(last_at_utc, 20)
+    GROUP BY
+        smspartner_conn_id
+)
+SELECT
+    steps.smspartner_conn_id,
+    steps.balance,
+    steps.currency,
+    steps.at_utc AS known_at_utc,
+    ROUND(rates.days, 2) AS measured_days,
+    ROUND(rates.consumed / NULLIF(rates.days, 0), 2) AS per_day,
+    ROUND(CASE WHEN CAST(steps.balance AS REAL) > 0 THEN CAST(steps.balance AS REAL) ELSE 0 END * NULLIF(rates.days, 0) / NULLIF(rates.consumed, 0), 1) AS days_left
+FROM steps
+LEFT JOIN rates
+    ON rates.smspartner_conn_id = steps.smspartner_conn_id
+WHERE
+    steps.age = 1
+ORDER BY
+    steps.smspartner_conn_id;

@@ -1,0 +1,41 @@
+-- Days until the credit runs out, at the rate of the 7 days before the last known balance.
+-- A step with a top-up does not show what was consumed in it: it counts neither as consumption nor as time.
+WITH steps AS (
+    SELECT
+        smspartner_conn_id,
+        balance,
+        currency,
+        captured_at AT TIME ZONE 'UTC' AS at_utc,
+        LAG(captured_at AT TIME ZONE 'UTC') OVER (
+            PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id
+        ) AS previous_at_utc,
+        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference,
+        MAX(captured_at AT TIME ZONE 'UTC') OVER (PARTITION BY smspartner_conn_id) AS last_at_utc,
+        ROW_NUMBER() OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at DESC, snapshot_id DESC) AS age
+    FROM smspartner_credit_snapshots
+    WHERE balance IS NOT NULL
+),
+rates AS (
+    SELECT
+        smspartner_conn_id,
+        SUM(-difference) AS consumed,
+        SUM(EXTRACT(EPOCH FROM at_utc - previous_at_utc)) / 86400 AS days
+    FROM steps
+    WHERE difference <= 0 AND previous_at_utc >= last_at_utc - INTERVAL '7 days'
+    GROUP BY smspartner_conn_id
+)
+SELECT
+    steps.smspartner_conn_id,
+    steps.balance,
+    steps.currency,
+    steps.at_utc AS known_at_utc,
+    CAST(rates.days AS NUMERIC(9, 2)) AS measured_days,
+    CAST(rates.consumed / NULLIF(rates.days, 0) AS NUMERIC(30, 2)) AS per_day,
+    CAST(
+        CASE WHEN steps.balance > 0 THEN steps.balance ELSE 0 END * NULLIF(rates.days, 0) / NULLIF(rates.consumed, 0)
+        AS NUMERIC(30, 1)
+    ) AS days_left
+FROM steps
+LEFT JOIN rates ON rates.smspartner_conn_id = steps.smspartner_conn_id
+WHERE steps.age = 1
+ORDER BY steps.smspartner_conn_id;

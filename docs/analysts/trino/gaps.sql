@@ -1,0 +1,27 @@
+-- Gaps: whole hours without any snapshot of an account, the last gap up to the hour that runs now.
+WITH hours AS (
+    SELECT DISTINCT
+        smspartner_conn_id,
+        DATE_TRUNC('hour', CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6))) AS hour_utc
+    FROM smspartner_credit_snapshots
+), between_hours AS (
+    SELECT
+        smspartner_conn_id,
+        hour_utc + INTERVAL '1' HOUR AS from_utc,
+        COALESCE(
+            LEAD(hour_utc) OVER (PARTITION BY smspartner_conn_id ORDER BY hour_utc),
+            DATE_TRUNC('hour', CAST(CURRENT_TIMESTAMP AT TIME ZONE 'UTC' AS TIMESTAMP(6)))
+        ) AS until_utc
+    FROM hours
+)
+SELECT
+    smspartner_conn_id,
+    from_utc,
+    until_utc,
+    CAST((DATE_DIFF('millisecond', from_utc, until_utc) / 1000e0) / 3600 AS INTEGER) AS hours
+FROM between_hours
+WHERE
+    until_utc > from_utc
+ORDER BY
+    from_utc,
+    smspartner_conn_id;

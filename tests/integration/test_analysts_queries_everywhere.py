@@ -1,0 +1,56 @@
+"""The analysts' queries on each database that can be had: its own translation, and the result that the page shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy.engine import Engine
+
+from tests.analysts import QUERIES, ask_translated, promised_everywhere, write, write_example
+
+LARGEST = "999999999999.999999"
+
+
+@pytest.mark.shows("queries")
+def test_each_query_gives_the_result_on_the_page(database: Engine) -> None:
+    for _ in range(2):  # a re-run, of which ClickHouse's table keeps both rows for a while
+        write_example(database)
+    assert {query: ask_translated(database, query) for query in QUERIES} == {
+        query: promised_everywhere(query) for query in QUERIES
+    }
+
+
+@pytest.mark.shows("queries")
+def test_rates_without_a_time_or_a_fall_are_unknown_and_large_ones_fit(database: Engine) -> None:
+    start, micro = datetime(2026, 10, 25, tzinfo=UTC), timedelta(microseconds=1)
+    balances = {
+        "alone": [(start, "5")],
+        "at_once": [(start, "10"), (start, "9")],
+        "fast": [(start, LARGEST), (start + micro, "0")],
+        "negative": [(start, "1"), (start + timedelta(days=1), "-1")],
+        "old": [(start - timedelta(hours=168, seconds=1), "99"), (start - timedelta(hours=168), "9"), (start, "2")],
+        "slow": [(start, LARGEST), (start + timedelta(days=7), "999999999999.999998")],
+        "steady": [(start, "10"), (start + timedelta(days=1), "10")],
+        "unknown": [(start, None)],
+    }
+    write(database, *((at, conn_id, balance) for conn_id, each in balances.items() for at, balance in each))
+    left = {row["smspartner_conn_id"]: row["days_left"] for row in ask_translated(database, "days_left")}
+    # SQLite's numbers know no millionth beside a million of millions, and its clock no microsecond.
+    reckons_with_floats = database.dialect.name == "sqlite"
+    assert left == {
+        "alone": None,
+        "at_once": None,
+        "fast": None if reckons_with_floats else Decimal(0),
+        "negative": Decimal(0),
+        "old": Decimal(2),
+        "slow": None
+        if reckons_with_floats
+        else pytest.approx(Decimal(6_999_999_999_999_999_986), rel=Decimal("1e-12")),
+        "steady": None,
+    }
+    last = {row["smspartner_conn_id"]: row["balance"] for row in ask_translated(database, "last_balance")}
+    assert last == {conn_id: each[-1][1] and Decimal(each[-1][1]) for conn_id, each in balances.items()} | {
+        "at_once": last["at_once"]
+    }
