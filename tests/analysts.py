@@ -99,18 +99,12 @@ def write_reservations(engine: Engine) -> None:
 
 def ask_the_ledger(engine: Engine, query: str) -> list[dict[str, Any]]:
     """Ask as the page says to on this database; a cell comes back as the page's type, however the driver returns it."""
-    folder = FOLDERS.get(engine.dialect.name, "") if query == "waited" else ""
-    return [{name: _as_told(name, cell) for name, cell in row.items()} for row in ask(engine, query, folder)]
+    return [{name: _as_told(name, cell) for name, cell in row.items()} for row in ask(engine, query)]
 
 
 def ask_translated(engine: Engine, query: str) -> list[dict[str, Any]]:
-    """Ask as the page says to on this database, at its moment; a cell comes back as the type of the promised one."""
-    folder = FOLDERS.get(engine.dialect.name, "")
-    now, then = NOW[folder]
-    replaced = {now: then.format(THE_PAGES_MOMENT)} if query == "gaps" else {}
-    return [
-        {name: _as_promised(name, cell) for name, cell in row.items()} for row in ask(engine, query, folder, **replaced)
-    ]
+    """Ask at the moment at which the page does; a cell comes back as the type of the promised one."""
+    return [{name: _as_promised(name, cell) for name, cell in row.items()} for row in ask_as_on_the_page(engine, query)]
 
 
 def promised_everywhere(query: str) -> list[dict[str, Any]]:
@@ -160,9 +154,14 @@ def create_by_hand(engine: Engine) -> None:
     execute_file(engine, "create_table")
 
 
-def ask(engine: Engine, query: str, folder: str = "", **replaced: str) -> list[dict[str, Any]]:
-    """Run a query's file as it is, but for the texts that are replaced: each must be there."""
-    sql = (PAGE / folder / f"{query}.sql").read_text()
+def ask(engine: Engine, query: str, folder: str | None = None, **replaced: str) -> list[dict[str, Any]]:
+    """
+    Run a query's file as it is, but for the texts that are replaced: each must be there.
+
+    :param folder: of another database's words than this one's
+    """
+    own = PAGE / FOLDERS.get(engine.dialect.name, "") if folder is None else PAGE / folder
+    sql = (own if query != "reserved" else PAGE).joinpath(f"{query}.sql").read_text()
     for old, new in replaced.items():
         assert old in sql
         sql = sql.replace(old, new)
@@ -173,8 +172,8 @@ def ask(engine: Engine, query: str, folder: str = "", **replaced: str) -> list[d
 
 
 def ask_as_on_the_page(engine: Engine, query: str) -> list[dict[str, Any]]:
-    """Ask PostgreSQL's query, at the moment at which the page does."""
-    now, then = _OF_POSTGRESQL
+    """Ask at the moment at which the page does."""
+    now, then = NOW[FOLDERS.get(engine.dialect.name, "")]
     return ask(engine, query, **({now: then.format(THE_PAGES_MOMENT)} if query == "gaps" else {}))
 
 
