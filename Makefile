@@ -8,6 +8,7 @@ READY := .venv/.ready
 SYSTEM := .venv-system
 SNOWFLAKE := .venv-snowflake
 MYSQL := .venv-mysql
+WAREHOUSES := .venv-warehouses
 CLUSTER := .venv-cluster
 AIRFLOW := .venv-airflow
 BENCH := .venv-bench
@@ -15,7 +16,7 @@ BENCH := .venv-bench
 # Without bytecode on disk, each process of a test would compile Airflow anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test faults fuzz check docs snowflake mysql matrix system system-kills system-celery system-reservations airflow browser bench bench-quick constraints clean
+.PHONY: help demo test faults fuzz check docs snowflake mysql warehouses matrix system system-kills system-celery system-reservations airflow browser bench bench-quick constraints clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a sta
 
 mysql: $(MYSQL)/.ready ## the snapshots over Airflow's own MySQL provider (needs a compiler and MySQL's headers)
 	@TEST_MYSQL=1 $(MYSQL)/bin/python -m pytest -q tests/integration -k mysql
+
+warehouses: $(WAREHOUSES)/.ready ## the snapshots on ClickHouse, on stand-ins for BigQuery and Redshift, and as others would be asked
+	@TEST_WAREHOUSES=1 $(WAREHOUSES)/bin/python -m pytest -q tests/integration -m warehouses
 
 matrix: $(READY) ## the tests on each Airflow and Python that this is for, in environments of their own
 	@$(BIN)/python tests/matrix.py
@@ -108,13 +112,14 @@ COMPILE := $(BIN)/uv pip compile --no-config --quiet --upgrade --universal --pyt
 constraints: $(READY) ## the newest versions that pyproject.toml allows, into constraints/
 	@$(COMPILE) pyproject.toml --group dev -o constraints/dev.txt
 	@$(COMPILE) pyproject.toml --group snowflake -o constraints/snowflake.txt
+	@$(COMPILE) pyproject.toml --group warehouses -o constraints/warehouses.txt
 	@$(COMPILE) pyproject.toml --group mysql -c constraints/dev.txt -o constraints/mysql.txt
 	@$(COMPILE) pyproject.toml --group cluster -c constraints/dev.txt -o constraints/cluster.txt
 	@$(COMPILE) pyproject.toml --group bench -c constraints/dev.txt -o constraints/bench.txt
 	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(MYSQL) $(CLUSTER) $(AIRFLOW) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(MYSQL) $(WAREHOUSES) $(CLUSTER) $(AIRFLOW) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
@@ -138,8 +143,9 @@ $(SYSTEM)/.ready $(AIRFLOW)/.ready: $(READY)
 
 $(SNOWFLAKE)/.ready: constraints/snowflake.txt
 $(MYSQL)/.ready: constraints/mysql.txt
+$(WAREHOUSES)/.ready: constraints/warehouses.txt
 $(BENCH)/.ready: constraints/bench.txt
-$(SNOWFLAKE)/.ready $(MYSQL)/.ready $(BENCH)/.ready: $(READY)
+$(SNOWFLAKE)/.ready $(MYSQL)/.ready $(WAREHOUSES)/.ready $(BENCH)/.ready: $(READY)
 	@echo "Setting up $(@D) (once)..."
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $(filter constraints/%,$^)

@@ -1,15 +1,14 @@
-"""The databases: the servers of this machine, the files and wheels of any, and the table of what really ran on them."""
+"""The databases, each opened empty for a test of its own, and the table of what ran on them."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import platform
 import secrets
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,36 +19,26 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
+from tests.databases import BEHAVIOURS, DATABASES, GAPS, NAMED, Database
+from tests.integration import warehouses
+
 SERVERS = {
     "postgresql": make_url(os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")),
     "mariadb": make_url(os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1:3306/test")),
 }
 # By the name that Airflow's hook gives to both.
 SERVERS["mysql"] = SERVERS["mariadb"]
-ON_SERVERS = [
-    "postgresql+psycopg",
-    "postgresql+psycopg2",
-    "mariadb+pymysql",
-    "mysql+mysqlconnector",
-]
-if importlib.util.find_spec("MySQLdb"):  # where `make mysql` has compiled it
-    ON_SERVERS.append("mysql+mysqldb")
+ON_SERVERS = [database.name for database in DATABASES if "+" in database.name and database.is_here]
 
 VERSION_OF = {
     "sqlite": ("SQLite", "SELECT sqlite_version()"),
     "duckdb": ("DuckDB", "SELECT version()"),
     "postgresql": ("PostgreSQL", "SHOW server_version"),
     "mariadb": ("MariaDB", "SELECT version()"),
-    "mysql": ("MariaDB as mysql", "SELECT version()"),
+    "mysql": ("MariaDB", "SELECT version()"),
+    "redshift": ("Redshift's dialect on PostgreSQL", "SHOW server_version"),
+    "clickhousedb": ("ClickHouse (chdb)", "SELECT version()"),
 }
-DISTRIBUTION_OF = {
-    "duckdb_engine": "duckdb-engine",
-    "psycopg2": "psycopg2-binary",
-    "mysqlconnector": "mysql-connector-python",
-    "mysqldb": "mysqlclient",
-    "snowflake": "snowflake-sqlalchemy",
-}
-COLUMNS = ("created", "upserted", "kept", "exact", "UTC", "concurrent")
 
 
 @dataclass(frozen=True)
@@ -65,9 +54,29 @@ class Place:
         return self.root.dialect.name == "postgresql"
 
     def execute(self, *statements: str) -> list[Any]:
-        with self.root.begin() as connection:
-            results = [connection.execute(sa.text(statement)) for statement in statements]
-            return list(results[-1]) if results[-1].returns_rows else []
+        return execute(self.root, *statements)
+
+    @contextmanager
+    def as_guest(self) -> Iterator[URL]:
+        """Yield where a user logs in who may do nothing."""
+        name, password = f"guest_{secrets.token_hex(4)}", secrets.token_hex(8)
+        if self.is_postgresql:
+            self.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+            farewell = [f"DROP OWNED BY {name}", f"DROP ROLE {name}"]
+        else:
+            self.execute(f"CREATE USER {name} IDENTIFIED BY '{password}'")
+            farewell = [f"DROP USER {name}"]
+        try:
+            yield self.url.set(username=name, password=password)
+        finally:
+            self.execute(*farewell)
+
+
+def execute(engine: Engine, *statements: str) -> list[Any]:
+    """Run the statements in one transaction; return the rows of the last."""
+    with engine.begin() as connection:
+        results = [connection.execute(sa.text(statement)) for statement in statements]
+        return [tuple(row) for row in results[-1]] if results[-1].returns_rows else []
 
 
 @contextmanager
@@ -130,18 +139,167 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield place
 
 
+# Any database
+
+
+@dataclass(frozen=True)
+class Store:
+    """
+    An empty database of a test's own.
+
+    :param open_engine: an engine for it, as often as it is called
+    :param make_guest: log in as somebody who may do nothing, as far as there is such a thing
+    """
+
+    database: Database
+    open_engine: Callable[[], Engine]
+    make_guest: Callable[[], AbstractContextManager[Engine]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shows(behaviour): which row of the table of databases a test stands for")
+    for target in {database.target for database in DATABASES}:
+        config.addinivalue_line("markers", f"{target}: wants the environment of make {target}")
+
+
+ANY_DATABASE = [
+    pytest.param(database, id=database.name, marks=getattr(pytest.mark, database.target))
+    for database in DATABASES
+    if database.is_here
+]
+
+
+@pytest.fixture(params=ANY_DATABASE)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Any database, empty. A test that shows a behaviour becomes a cell of the table, or a gap of it."""
+    database = request.param
+    cell = {"database": database.title, "driver": database.driver}
+    shown = request.node.get_closest_marker("shows")
+    if shown is not None:
+        (cell["behaviour"],) = shown.args
+        # Before anything can be left out, so that the table shows that too.
+        request.node.user_properties.append(("cell", cell))
+        gap = GAPS.get((cell["behaviour"], database.name))
+        if gap is not None:
+            raised = pytest.RaisesExc(gap.raises, match=gap.match)
+            reason = f"{gap.kind.value}: {gap.reason}"
+            request.applymarker(pytest.mark.xfail(raises=raised, reason=reason, strict=gap.always))
+    with open_store(request, database, tmp_path) as opened:
+        cell |= {"database": told_name(database, opened), "driver": told_driver(database)}
+        yield opened
+
+
+def open_store(request: pytest.FixtureRequest, database: Database, folder: Path) -> AbstractContextManager[Store]:
+    """Return what opens a database of a test's own in this folder, or where its kind is."""
+    return _OPENED[database.name.partition("+")[0]](request, database, folder)
+
+
 @pytest.fixture
-def snowflake() -> Iterator[Engine]:
-    """An engine of Snowflake's own dialect on fakesnow, which needs an older SQLAlchemy than the other tests have."""
-    missing = [name for name in ("fakesnow", "snowflake") if not importlib.util.find_spec(name)]
-    if missing:
-        # Where the dependency group 'snowflake' is installed, TEST_SNOWFLAKE says that nothing may be left out.
-        leave_out(f"{missing[0]} is not installed", failing="TEST_SNOWFLAKE" in os.environ)
+def database(store: Store) -> Iterator[Engine]:
+    engine = store.open_engine()
+    yield engine
+    engine.dispose()
+
+
+@contextmanager
+def _open_file(_: pytest.FixtureRequest, database: Database, folder: Path) -> Iterator[Store]:
+    def open_engine() -> Engine:
+        return sa.create_engine(f"{database.name}:///{folder}/credits.db")
+
+    yield Store(database, open_engine, lambda: _as_user(open_engine, "CREATE ROLE guest"))
+
+
+@contextmanager
+def _open_on_server(request: pytest.FixtureRequest, database: Database, _: Path) -> Iterator[Store]:
+    if database.name == "bundled":
+        server, scheme = request.getfixturevalue("bundled_postgresql"), "postgresql+psycopg"
+        scheme += "2" if sa.__version__ < "2" else ""
+    else:
+        scheme = "postgresql+psycopg2" if database.name == "redshift" else database.name
+        server = reach(request, scheme)
+    make_engine = warehouses.redshift_engine if database.name == "redshift" else sa.create_engine
+    with make_place(server, scheme) as place:
+
+        @contextmanager
+        def make_guest() -> Iterator[Engine]:
+            with place.as_guest() as url:
+                engine = make_engine(url)
+                try:
+                    yield engine
+                finally:
+                    engine.dispose()
+
+        yield Store(database, lambda: make_engine(place.url), make_guest)
+
+
+@contextmanager
+def _open_snowflake(request: pytest.FixtureRequest, database: Database, _: Path) -> Iterator[Store]:
     import fakesnow
+
+    def open_engine() -> Engine:
+        return sa.create_engine("snowflake://anna:secret@account/ANALYTICS/PUBLIC")
 
     with fakesnow.patch(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        engine = sa.create_engine("snowflake://anna:secret@account/ANALYTICS/PUBLIC")
+        # The first who connects makes the database there, and two firsts are in each other's way.
+        first = open_engine()
+        with first.connect():
+            yield Store(database, open_engine, lambda: _as_user(open_engine, "CREATE USER guest PASSWORD = 'secret'"))
+        first.dispose()
+
+
+@contextmanager
+def _open_clickhouse(request: pytest.FixtureRequest, database: Database, _: Path) -> Iterator[Store]:
+    with warehouses.open_clickhouse(request.getfixturevalue("clickhouse_folder")) as open_engine:
+        yield Store(database, open_engine, lambda: _as_user(open_engine, "CREATE USER guest IDENTIFIED BY 'secret'"))
+
+
+@contextmanager
+def _open_bigquery(request: pytest.FixtureRequest, database: Database, _: Path) -> Iterator[Store]:
+    with warehouses.open_bigquery(request.getfixturevalue("bigquery_address")) as open_engine:
+        grant = "GRANT `roles/bigquery.dataViewer` ON SCHEMA smspartner TO 'user:guest@example.com'"
+        yield Store(database, open_engine, lambda: _as_user(open_engine, grant))
+
+
+_OPENED: dict[str, Callable[[pytest.FixtureRequest, Database, Path], AbstractContextManager[Store]]] = {
+    "sqlite": _open_file,
+    "duckdb": _open_file,
+    **dict.fromkeys(("bundled", "postgresql", "mariadb", "mysql", "redshift"), _open_on_server),
+    "snowflake": _open_snowflake,
+    "clickhouse": _open_clickhouse,
+    "bigquery": _open_bigquery,
+}
+"""By the name of the database, without its driver."""
+
+
+@contextmanager
+def _as_user(open_engine: Callable[[], Engine], statement: str) -> Iterator[Engine]:
+    """Make a user in words that the vendor knows, and log in as whoever may."""
+    engine = open_engine()
+    try:
+        execute(engine, statement)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where chdb keeps its databases: one process has one such folder."""
+    return tmp_path_factory.mktemp("clickhouse")
+
+
+@pytest.fixture(scope="session")
+def bigquery_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with warehouses.start_bigquery(tmp_path_factory.mktemp("bigquery")) as address:
+        yield address
+
+
+@pytest.fixture
+def snowflake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An engine of Snowflake's own dialect on fakesnow."""
+    with open_store(request, NAMED["snowflake"], tmp_path) as opened:
+        engine = opened.open_engine()
         yield engine
         engine.dispose()
 
@@ -149,68 +307,35 @@ def snowflake() -> Iterator[Engine]:
 # What ran where
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "shows(column): which column of the table of databases a test stands for")
-
-
-@pytest.fixture(params=["sqlite", "duckdb", "bundled", *ON_SERVERS, "snowflake"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """Any database, empty; the test becomes a cell of the table."""
-    (column,) = request.node.get_closest_marker("shows").args
-    cell = {"column": column, "database": request.param, "driver": "-"}
-    # Before anything can be left out, so that the table shows that too.
-    request.node.user_properties.append(("cell", cell))
-    with open_database(request, tmp_path) as engine:
-        cell |= {"database": name_of(engine, request.param), "driver": driver_of(engine)}
-        yield engine
-        engine.dispose()
-
-
-@contextmanager
-def open_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
-    name = request.param
-    if name == "snowflake":
-        yield request.getfixturevalue("snowflake")
-    elif name in {"sqlite", "duckdb"}:
-        yield sa.create_engine(f"{name}:///{folder}/credits.db")
-    else:
-        scheme = "postgresql+psycopg2" if sa.__version__ < "2" else "postgresql+psycopg"
-        where = (
-            (request.getfixturevalue("bundled_postgresql"), scheme)
-            if name == "bundled"
-            else (reach(request, name), name)
-        )
-        with make_place(*where) as place:
-            yield sa.create_engine(place.url)
-
-
-def name_of(engine: Engine, name: str) -> str:
-    if name == "snowflake":
-        return f"Snowflake's dialect (fakesnow {version('fakesnow')})"
+def told_name(database: Database, store: Store) -> str:
+    if database.name in {"snowflake", "bigquery"}:
+        return f"{database.title}'s dialect ({database.stand_in} {version(database.stand_in)})"
+    engine = store.open_engine()
     title, query = VERSION_OF[engine.dialect.name]
-    with engine.connect() as connection:
-        release = str(connection.execute(sa.text(query)).scalar()).partition(" ")[0].partition("-")[0]
-    return f"{title} {release.lstrip('v')}{' (wheel)' if name == 'bundled' else ''}"
+    ((release,),) = execute(engine, query)
+    engine.dispose()
+    number = str(release).partition(" ")[0].partition("-")[0].lstrip("v")
+    return f"{title} {number}{' (wheel)' if database.name == 'bundled' else ''}"
 
 
-def driver_of(engine: Engine) -> str:
-    if engine.dialect.name == "sqlite":
-        return "sqlite3"
-    distribution = DISTRIBUTION_OF.get(engine.dialect.driver, engine.dialect.driver)
-    return f"{distribution} {version(distribution)}"
+def told_driver(database: Database) -> str:
+    return database.driver if database.driver == "sqlite3" else f"{database.driver} {version(database.driver)}"
+
+
+OUTCOMES = {"passed": "yes", "skipped": "-", "xfailed": "gap", "xpassed": "gap", "failed": "NO", "error": "NO"}
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    for outcome, word in (("passed", "yes"), ("skipped", "-"), ("failed", "NO"), ("error", "NO")):
+    for outcome, word in OUTCOMES.items():
         for report in terminalreporter.stats.get(outcome, ()):
             for cell in [value for name, value in getattr(report, "user_properties", ()) if name == "cell"]:
-                rows.setdefault((cell["database"], cell["driver"]), {})[cell["column"]] = word
+                rows.setdefault((cell["database"], cell["driver"]), {})[cell["behaviour"]] = word
     if rows:
         terminalreporter.section(
             f"the snapshot table: Python {platform.python_version()}, SQLAlchemy {sa.__version__}", sep="-"
         )
-        line = "{:<38} {:<34}" + " {:<10}" * len(COLUMNS)
-        terminalreporter.write_line(line.format("database", "driver", *COLUMNS).rstrip())
+        line = "{:<38} {:<30}" + "".join(f" {{:<{len(name)}}}" for name in BEHAVIOURS)
+        terminalreporter.write_line(line.format("database", "driver", *BEHAVIOURS).rstrip())
         for names, cells in rows.items():
-            terminalreporter.write_line(line.format(*names, *[cells.get(column, "") for column in COLUMNS]).rstrip())
+            terminalreporter.write_line(line.format(*names, *[cells.get(name, "") for name in BEHAVIOURS]).rstrip())

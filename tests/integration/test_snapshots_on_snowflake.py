@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
 from airflow_provider_smspartner.sql.tables import folded_table
+from tests.integration.conftest import execute
 
 if find_spec("fakesnow") is None and "TEST_SNOWFLAKE" not in os.environ:
     pytest.skip("fakesnow has an environment of its own: make snowflake", allow_module_level=True)
@@ -27,12 +27,6 @@ SNAPSHOT = Snapshot.of(
     "smspartner_default",
     TaskInstanceRef("campaign", "snapshot", "manual__1"),
 )
-
-
-def execute(engine: Engine, *statements: str) -> list[Any]:
-    with engine.begin() as connection:
-        results = [connection.execute(sa.text(statement)) for statement in statements]
-        return [tuple(row) for row in results[-1]]
 
 
 def without_key(engine: Engine) -> None:
@@ -110,26 +104,6 @@ def test_the_table_has_the_types_of_the_documentation(snowflake: Engine) -> None
     assert kinds["CAPTURED_AT"] == "TIMESTAMP_TZ(9)"
     assert kinds["BALANCE"] == "NUMBER(18,6)"
     assert kinds["CREDIT_SMS"] == "NUMBER(38,0)"
-
-
-def test_without_create_table_no_ddl_is_issued(snowflake: Engine) -> None:
-    statements: list[str] = []
-    sa.event.listen(snowflake, "before_cursor_execute", lambda *event: statements.append(event[2]))
-    with pytest.raises(SMSPartnerConfigurationError, match="is not there, and create_table is False"):
-        write_snapshots(snowflake, snapshot_table("credits"), [SNAPSHOT], create_table=False)
-    assert statements
-    assert not [statement for statement in statements if "CREATE" in statement]
-
-
-def test_columns_that_are_missing_are_named_and_others_are_left_alone(snowflake: Engine) -> None:
-    table = snapshot_table("credits")
-    write_snapshots(snowflake, table, [SNAPSHOT])
-    execute(snowflake, "ALTER TABLE credits ADD COLUMN region VARCHAR(10)", "UPDATE credits SET region = 'north'")
-    write_snapshots(snowflake, table, [replace(SNAPSHOT, credit_sms=8)])
-    assert execute(snowflake, "SELECT region, credit_sms FROM credits") == [("north", 8)]
-    execute(snowflake, "CREATE TABLE narrow AS SELECT snapshot_id, captured_at FROM credits")
-    with pytest.raises(SMSPartnerConfigurationError, match="lacks these columns: smspartner_conn_id, credit_sms, "):
-        write_snapshots(snowflake, snapshot_table("narrow"), [SNAPSHOT])
 
 
 def test_airflows_own_hook_leads_there(snowflake: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

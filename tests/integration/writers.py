@@ -1,14 +1,16 @@
-"""Many processes that write into the snapshot table at the same time, and what it must hold then."""
+"""Many writers into the snapshot table at the same time, and what it must hold then."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+import queue
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.sql.snapshots import Snapshot, write_snapshots
 
@@ -16,25 +18,34 @@ TURNS = 3
 
 
 def write_side_by_side(
-    url: URL, table: sa.Table, snapshot: Snapshot, writers_count: int, *, keep: bool = False
+    open_engine: Callable[[], Engine],
+    table: sa.Table,
+    snapshot: Snapshot,
+    writers_count: int,
+    *,
+    keep: bool = False,
+    in_threads: bool = False,
 ) -> None:
     """
     Start the writers at once; each writes the same three rows in each of its turns, and one of its own.
 
+    :param in_threads: for a database that lives in this process
     :raises AssertionError: a writer has failed, or has not ended in time
     """
     fork = multiprocessing.get_context("fork")
-    start, failures = fork.Barrier(writers_count), fork.SimpleQueue()
+    start: Any = (threading if in_threads else fork).Barrier(writers_count)
+    failures: Any = queue.SimpleQueue() if in_threads else fork.SimpleQueue()
+    kind: Any = threading.Thread if in_threads else fork.Process
     writers = [
-        fork.Process(target=_write, args=(url, table, snapshot, number, start, failures, keep))
+        kind(target=_write, args=(open_engine, table, snapshot, number, start, failures, keep), daemon=True)
         for number in range(writers_count)
     ]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join(50)
-    assert [writer.exitcode for writer in writers] == [0] * writers_count
     assert failures.empty(), failures.get()
+    assert not [writer for writer in writers if writer.is_alive() or getattr(writer, "exitcode", 0)]
 
 
 def check_side_by_side(rows: Sequence[dict[str, Any]], writers_count: int, *, keep: bool = False) -> None:
@@ -46,8 +57,16 @@ def check_side_by_side(rows: Sequence[dict[str, Any]], writers_count: int, *, ke
     assert {sms for sms, _ in last} == {0 if keep else TURNS - 1}
 
 
-def _write(url: URL, table: sa.Table, snapshot: Snapshot, number: int, start: Any, failures: Any, keep: bool) -> None:
-    engine = sa.create_engine(url)
+def _write(
+    open_engine: Callable[[], Engine],
+    table: sa.Table,
+    snapshot: Snapshot,
+    number: int,
+    start: Any,
+    failures: Any,
+    keep: bool,
+) -> None:
+    engine = open_engine()
     start.wait()
     try:
         for turn in range(TURNS):
@@ -59,5 +78,5 @@ def _write(url: URL, table: sa.Table, snapshot: Snapshot, number: int, start: An
             if not keep:
                 assert held[:3] == shared
             engine.dispose()  # DuckDB lets in one process at a time
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent counts it
+    except Exception as error:  # noqa: BLE001 - whatever it is, who started the writers counts it
         failures.put(repr(error))
