@@ -156,12 +156,6 @@ class Store:
     make_guest: Callable[[], AbstractContextManager[Engine]]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "shows(behaviour): which row of the table of databases a test stands for")
-    for target in {database.target for database in DATABASES}:
-        config.addinivalue_line("markers", f"{target}: wants the environment of make {target}")
-
-
 ANY_DATABASE = [
     pytest.param(database, id=database.name, marks=getattr(pytest.mark, database.target))
     for database in DATABASES
