@@ -103,6 +103,14 @@ def integer(name: str, value: object) -> int:
     return int(value)
 
 
+def integer_within(name: str, value: object, least: int, most: int) -> int:
+    """Return a whole number, as ``integer`` takes it, between two others."""
+    number = integer(name, value)
+    if not least <= number <= most:
+        raise SMSPartnerArgumentError(f"{name} is {number}: use a whole number from {least} to {most}")
+    return number
+
+
 def refuse_unknown(what: str, arguments: Iterable[str]) -> None:
     """
     Refuse arguments that a class does not know, as a row stored by another version has them.

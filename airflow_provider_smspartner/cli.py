@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 from airflow.cli.cli_config import ARG_OUTPUT, ARG_VERBOSE, ActionCommand, Arg, GroupCommand, lazy_load_command
 from airflow.utils.cli import suppress_logs_and_warning
 
+from airflow_provider_smspartner.account import CreditType
+from airflow_provider_smspartner.arguments import integer_within
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import DEFAULT_TABLE, CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+from airflow_provider_smspartner.operators.forecast import MOST_DAYS
 from airflow_provider_smspartner.reservation import exact_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from airflow_provider_smspartner.reservation import Reservation
+
+
+SNAPSHOTS = "smspartner_credit_snapshots"
 
 
 def _argument(*flags: str, **settings: Any) -> Arg:
@@ -66,7 +72,22 @@ def get_commands() -> list[GroupCommand]:
             ARG_VERBOSE,
         ),
     )
-    commands = (credits_command, reservations_command, release_command)
+    forecast_command = ActionCommand(
+        name="forecast",
+        help="Forecast when the credit of an account runs out, from its snapshots",
+        func=lazy_load_command(f"{__name__}.show_forecast"),
+        args=(
+            _argument("--sql-conn-id", required=True, help="Airflow connection of the database of the snapshots"),
+            _argument("--table", default=SNAPSHOTS, help=f"name of their table (default: {SNAPSHOTS})"),
+            _argument("--schema", help="schema of their table (default: where the connection points)"),
+            _CONN_IDS,
+            _argument("--credit-type", choices=[str(each) for each in CreditType], default="balance"),
+            _argument("--days", default=7, help="over how many days the rate is measured (default: 7)"),
+            ARG_OUTPUT,
+            ARG_VERBOSE,
+        ),
+    )
+    commands = (credits_command, forecast_command, reservations_command, release_command)
     return [GroupCommand(name="smspartner", help="Ask SMS Partner accounts", subcommands=commands)]
 
 
@@ -88,6 +109,30 @@ def show_credits(args: Namespace) -> None:
         _print(readings, args.output, missing="unknown")
     if failures:
         raise SystemExit("\n".join(failures))
+
+
+@suppress_logs_and_warning
+def show_forecast(args: Namespace) -> None:
+    """
+    Print when the credit of each account runs out.
+
+    :raises SystemExit: the snapshots could not be read
+    """
+    from airflow_provider_smspartner.sql.history import foresee
+
+    _find_connections()
+    try:
+        forecasts = foresee(
+            args.sql_conn_id,
+            args.conn_id or [SMSPartnerHook.default_conn_name],
+            table=args.table,
+            schema=args.schema,
+            credit_type=CreditType(args.credit_type),
+            days=integer_within("--days", args.days, 1, MOST_DAYS),
+        )
+    except SMSPartnerError as error:
+        raise SystemExit(str(error)) from None
+    _print([forecast.as_xcom() for forecast in forecasts], args.output, missing="unknown")
 
 
 @suppress_logs_and_warning

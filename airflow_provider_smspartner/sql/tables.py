@@ -16,7 +16,7 @@ from airflow_provider_smspartner.sql.errors import NO_NAME, columns_error, is_tr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.engine import Dialect, Engine
+    from sqlalchemy.engine import Connection, Dialect, Engine
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def prepare_table(engine: Engine, table: sa.Table, *, create_table: bool, indexe
     :raises SMSPartnerConfigurationError: the table is missing and must not be created, or lacks columns
     :raises sqlalchemy.exc.SQLAlchemyError: what the database says; call this by ``errors.with_retries``
     """
-    if not _is_there(engine, table):
+    if not is_there(engine, table):
         if not create_table:
             raise refusal(engine, table, "it is not there, and create_table is False: create it, or let this do so")
         _create(engine, table)
@@ -87,7 +87,8 @@ def prepare_table(engine: Engine, table: sa.Table, *, create_table: bool, indexe
         raise columns_error(engine, table, missing, "lacks")
 
 
-def _is_there(engine: Engine, table: sa.Table) -> bool:
+def is_there(engine: Engine, table: sa.Table) -> bool:
+    """Return whether the database has a table of this name."""
     return bool(sa.inspect(engine).has_table(table.name, schema=table.schema))
 
 
@@ -101,7 +102,7 @@ def _create(engine: Engine, table: sa.Table) -> None:
             # Two who create it at once collide under many names; what counts is whether it is there now.
             if not attempts_left:
                 raise
-        if _is_there(engine, table):
+        if is_there(engine, table):
             return
 
 
@@ -117,7 +118,7 @@ def _create_index(engine: Engine, table: sa.Table, columns: Sequence[str]) -> No
             index.create(engine, checkfirst=True)
             return
         except SQLAlchemyError as error:
-            if _has_index(engine, table, columns):  # made by another, who created the table at the same time
+            if has_index(engine, table, columns):  # made by another, who created the table at the same time
                 return
             if not attempts_left or not is_transient(error):
                 told = type(getattr(error, "orig", error)).__name__
@@ -125,9 +126,12 @@ def _create_index(engine: Engine, table: sa.Table, columns: Sequence[str]) -> No
                 return
 
 
-def _has_index(engine: Engine, table: sa.Table, columns: Sequence[str]) -> bool:
+def has_index(bind: Engine | Connection, table: sa.Table, columns: Sequence[str]) -> bool:
+    """Return whether the table has an index that begins with the columns; False where the database does not tell."""
+    if bind.dialect.name not in _INDEXING:
+        return False
     try:
-        indexes = sa.inspect(engine).get_indexes(table.name, schema=table.schema)
+        indexes = sa.inspect(bind).get_indexes(table.name, schema=table.schema)
     except SQLAlchemyError:
         return False
-    return any(index["column_names"] == list(columns) for index in indexes)
+    return any(index["column_names"][: len(columns)] == list(columns) for index in indexes)

@@ -69,9 +69,10 @@ ROOMS = {
     "arguments": {"exceptions"},
     "account": {"arguments", "exceptions"},
     "reservation": {"account", "exceptions"},
+    "forecast": {"account", "arguments"},
     "sandbox": {"sandbox"},
     "api": {"", "account", "api", "exceptions"},
-    "sql": {"account", "arguments", "exceptions", "reservation", "sql"},
+    "sql": {"account", "arguments", "exceptions", "forecast", "reservation", "sql"},
     "links": set(),
     "get_provider_info": set(),
     "hooks": {"account", "arguments", "api", "exceptions", "get_provider_info", "hooks", "reservation", "sql"},
@@ -88,8 +89,8 @@ ROOMS = {
         "sensors",
         "triggers",
     },
-    "operators": {"account", "arguments", "exceptions", "hooks", "lineage", "operators", "sql"},
-    "cli": {"exceptions", "hooks", "reservation"},
+    "operators": {"account", "arguments", "exceptions", "forecast", "hooks", "lineage", "operators", "sql"},
+    "cli": {"account", "arguments", "exceptions", "hooks", "operators", "reservation", "sql"},
 }
 """What each part of the package may import of it: arrows point down, and api and sql meet only in what stands above."""
 
