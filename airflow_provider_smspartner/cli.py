@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_smspartner.reservation import Reservation
 
 
-SNAPSHOTS = "smspartner_credit_snapshots"
+_SNAPSHOTS = "smspartner_credit_snapshots"
 
 
 def _argument(*flags: str, **settings: Any) -> Arg:
@@ -43,52 +43,43 @@ _LEDGER = (
 
 def get_commands() -> list[GroupCommand]:
     """Return what this provider adds to Airflow's command line."""
-    credits_command = ActionCommand(
-        name="credits",
-        help="Show the credit that an account has left",
-        func=lazy_load_command(f"{__name__}.show_credits"),
-        args=(_CONN_IDS, ARG_OUTPUT, ARG_VERBOSE),
-    )
-    reservations_command = ActionCommand(
-        name="reservations",
-        help="Show who holds credit, and who waits for it",
-        func=lazy_load_command(f"{__name__}.show_reservations"),
-        args=(
+    commands = (
+        _command("credits", "Show the credit that an account has left", "show_credits", _CONN_IDS, ARG_OUTPUT),
+        _command(
+            "forecast",
+            "Forecast when the credit of an account runs out, from its snapshots",
+            "show_forecast",
+            _argument("--sql-conn-id", required=True, help="Airflow connection of the database of the snapshots"),
+            _argument("--table", default=_SNAPSHOTS, help=f"name of their table (default: {_SNAPSHOTS})"),
+            _argument("--schema", help="schema of their table (default: where the connection points)"),
+            _CONN_IDS,
+            _argument("--credit-type", choices=list(map(str, CreditType)), default="balance", help="what is counted"),
+            _argument("--days", default=7, help="over how many days the rate is measured (default: 7)"),
+            ARG_OUTPUT,
+        ),
+        _command(
+            "reservations",
+            "Show who holds credit, and who waits for it",
+            "show_reservations",
             *_LEDGER,
             _argument("--conn-id", help="only of this SMS Partner connection"),
             _argument("--all", action="store_true", help="with those that have ended"),
             ARG_OUTPUT,
-            ARG_VERBOSE,
         ),
-    )
-    release_command = ActionCommand(
-        name="release",
-        help="Release a reservation by hand: the credit is free, even while its campaign is sending",
-        func=lazy_load_command(f"{__name__}.release"),
-        args=(
+        _command(
+            "release",
+            "Release a reservation by hand: the credit is free, even while its campaign is sending",
+            "release",
             _argument("reservation_id", help="as the command 'reservations' shows it"),
             _argument("--epoch", type=int, required=True, help="as shown beside it: another one is left alone"),
             *_LEDGER,
-            ARG_VERBOSE,
         ),
     )
-    forecast_command = ActionCommand(
-        name="forecast",
-        help="Forecast when the credit of an account runs out, from its snapshots",
-        func=lazy_load_command(f"{__name__}.show_forecast"),
-        args=(
-            _argument("--sql-conn-id", required=True, help="Airflow connection of the database of the snapshots"),
-            _argument("--table", default=SNAPSHOTS, help=f"name of their table (default: {SNAPSHOTS})"),
-            _argument("--schema", help="schema of their table (default: where the connection points)"),
-            _CONN_IDS,
-            _argument("--credit-type", choices=[str(each) for each in CreditType], default="balance"),
-            _argument("--days", default=7, help="over how many days the rate is measured (default: 7)"),
-            ARG_OUTPUT,
-            ARG_VERBOSE,
-        ),
-    )
-    commands = (credits_command, forecast_command, reservations_command, release_command)
     return [GroupCommand(name="smspartner", help="Ask SMS Partner accounts", subcommands=commands)]
+
+
+def _command(name: str, told: str, function: str, *args: Arg) -> ActionCommand:
+    return ActionCommand(name, told, lazy_load_command(f"{__name__}.{function}"), (*args, ARG_VERBOSE))
 
 
 @suppress_logs_and_warning

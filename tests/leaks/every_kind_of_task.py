@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.utils.db import initdb
 
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from airflow_provider_smspartner.operators.forecast import CreditsForecastOperator
 from airflow_provider_smspartner.operators.reservations import CreditsReleaseOperator
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
 from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
@@ -64,5 +65,6 @@ if __name__ == "__main__":
             reservations_conn_id="no_ledger",
             min_credits=1,
         )
+        CreditsForecastOperator(task_id="forecast", sql_conn_id="warehouse", smspartner_conn_id=RIGHT)
         CreditsToSqlOperator(task_id="partly", sql_conn_id="warehouse", smspartner_conn_id=[*RIGHT, *WRONG])
     run_to_its_end(dag)

@@ -24,6 +24,7 @@ from airflow_provider_smspartner.exceptions import (
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.operators.credits import CreditsToSqlOperator
+from airflow_provider_smspartner.operators.forecast import CreditsForecastOperator
 from airflow_provider_smspartner.operators.reservations import CreditsReleaseOperator
 from airflow_provider_smspartner.reservation import Reservation
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
@@ -125,6 +126,15 @@ with DAG("campaign", schedule=None):
         on_rerun="keep",
         store_username=False,
         max_concurrency=4,
+    )
+    CreditsForecastOperator(
+        task_id="forecast",
+        sql_conn_id="warehouse",
+        smspartner_conn_id="marketing",
+        table="credit",
+        schema=None,
+        credit_type="sms",
+        days=28,
     )
     reserve = CreditsReservationSensor(
         task_id="reserve",

@@ -14,6 +14,7 @@ from airflow_provider_smspartner.cli import get_commands
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import needs_airflow
+from tests.daily_snapshots import take_daily_snapshots
 
 Command = Callable[..., None]
 
@@ -81,6 +82,25 @@ def test_an_account_that_fails_costs_the_others_nothing_and_the_command_its_succ
         airflow("smspartner", "credits", "--conn-id", "bad", "--conn-id", "good", "--output", "json")
     (told,) = json.loads(capsys.readouterr().out)
     assert told["conn_id"] == "good"
+
+
+# Forecast
+
+
+def test_a_forecast_is_printed_for_each_account_with_what_is_unknown_as_such(
+    airflow: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "w.db")}))
+    asked = ("smspartner", "forecast", "--sql-conn-id", "warehouse", "--conn-id", "north", "--conn-id", "south")
+    with pytest.raises(SystemExit, match=r"'warehouse', table .* is not there: let a CreditsToSqlOperator"):
+        airflow(*asked)
+    take_daily_snapshots(tmp_path / "w.db", north=(30, 20, 10))
+    airflow(*asked, "--output", "json")
+    north, south = json.loads(capsys.readouterr().out)
+    assert (north["smspartner_conn_id"], north["days_left"], north["credit"]) == ("north", 1.0, "10.000000")
+    assert (south["days_left"], south["unknown"]) == (None, "no known reading in this time")
+    with pytest.raises(SystemExit, match="--days is 0: use a whole number from 1 to 366"):
+        airflow(*asked, "--days", "0")
 
 
 # Reservations

@@ -22,6 +22,7 @@ from airflow_provider_smspartner.hooks.reservations import CreditReservationsHoo
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sql.snapshots import snapshot_table
 from tests.airflow_versions import AIRFLOW, needs_a_hash_of_assets, needs_airflow, open_dag_bag
+from tests.daily_snapshots import take_daily_snapshots
 
 if TYPE_CHECKING:
     from airflow.models import DagBag
@@ -241,6 +242,16 @@ def test_the_mapped_example_fails_for_the_one_account_that_is_refused(
         ("smspartner_paris", "1.000000", 0),
         ("smspartner_nantes", "3.000000", 2),
     ]
+
+
+def test_the_forecasting_example_warns_of_the_account_that_is_short(
+    examples: DagBag, warehouse: sqlite3.Connection, run_dag: Any, tmp_path: Path
+) -> None:
+    take_daily_snapshots(tmp_path / "warehouse.db", smspartner_paris=(90, 60, 30), smspartner_lyon=(90, 89, 88))
+    run = run_dag(examples.dags["smspartner_credit_forecast"])
+    assert run.state == "success"
+    (line,) = run.get_task_instance("warn").xcom_pull("warn")
+    assert re.fullmatch(r"smspartner_paris: credit until 20\d\d-\d\d-\d\d", line)
 
 
 def test_the_dag_in_the_readme_is_one() -> None:

@@ -92,6 +92,7 @@ IMPORTED = (
     "sensors.credits",
     "sensors.reservations",
     "operators.credits",
+    "operators.forecast",
     "operators.reservations",
     "get_provider_info",
     "hooks.smspartner",

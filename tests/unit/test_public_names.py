@@ -28,6 +28,9 @@ PUBLIC: dict[str, set[str]] = {
         *("sql_conn_id", "smspartner_conn_id", "table", "schema"),
         *("create_table", "on_rerun", "store_username", "max_concurrency"),
     },
+    "operators.forecast.CreditsForecastOperator": {
+        *("sql_conn_id", "smspartner_conn_id", "table", "schema", "credit_type", "days"),
+    },
     "operators.reservations.CreditsReleaseOperator": LEDGER | {"reservation"},
     "triggers.credits.CreditsTrigger": {
         *("smspartner_conn_id", "min_credits", "credit_type", "subtract_pending", "poke_interval"),
@@ -53,6 +56,7 @@ MEMBERS: dict[str, set[str]] = {
     "account.Credits": {"of", "from_reading"},
     "account.CreditRequirement": {"is_met_by", "available", "describe"},
     "reservation.Reservation": {"state", "rest", "held", "expires_at", "origin", "as_xcom"},
+    "forecast.Forecast": {"as_xcom"},
     "sandbox.SMSPartnerSandbox": {
         *("start", "stop", "url", "connection_json", "balance", "to_send", "top_up", "spend"),
         *("requests_by_key", "wait_for_requests", "fail_next", "recover"),
