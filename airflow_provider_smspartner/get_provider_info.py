@@ -47,6 +47,35 @@ _CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
+
+def _option(description: str, *, default: str = "", kind: str = "string", example: str | None = None) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "1.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
+
+
+_OPTIONS = {
+    "credit_page": _option("Whether there is such a page, on Airflow 3.1 and newer.", default="True", kind="boolean"),
+    "snapshots_conn_id": _option(
+        "The connection of the database into which CreditsToSqlOperator writes.", example="warehouse"
+    ),
+    "snapshots_table": _option("The table of the snapshots.", default="smspartner_credit_snapshots"),
+    "snapshots_schema": _option("Its schema. Empty: where the connection points."),
+    "accounts": _option(
+        "The accounts to show, by their conn ids, with commas between them. Empty: all that have a snapshot.",
+        example="smspartner_paris, smspartner_lyon",
+    ),
+    "reservations_conn_id": _option(
+        "The connection of the ledger's database, where campaigns reserve credit.", example="ledger"
+    ),
+    "reservations_table": _option("The table of the reservations.", default="smspartner_credit_reservations"),
+    "reservations_schema": _option("Its schema. Empty: where the connection points."),
+}
+
 _GUIDES = (
     "quick-start",
     "connection",
@@ -81,6 +110,13 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [_modules("sensors.credits", "sensors.reservations")],
         "operators": [_modules("operators.credits", "operators.reservations", "operators.forecast")],
         "triggers": [_modules("triggers.credits", "triggers.reservations")],
+        "plugins": [
+            {
+                "name": "smspartner_credit_page",
+                "plugin-class": "airflow_provider_smspartner.plugins.credit_page.CreditPagePlugin",
+            }
+        ],
+        "config": {"smspartner": {"description": "The credit page in Airflow's web pages.", "options": _OPTIONS}},
         "extra-links": ["airflow_provider_smspartner.links.BuyCreditLink"],
         "cli": ["airflow_provider_smspartner.cli.get_commands"],
         "connection-types": [

@@ -438,6 +438,14 @@ class _Sum:
         return self._money
 
 
+def held_in_money(rows: Iterable[Reservation], credits: Credits) -> Decimal | None:
+    """Return what the rows hold together, in the account's currency; None where a price is unknown."""
+    try:
+        return Decimal(_Sum(credits, ((row, row.held) for row in rows)).total(None))
+    except _UnknownError:
+        return None
+
+
 def price_of(credit_type: CreditType, credits: Credits) -> Decimal | None:
     """Return the price of one unit that a reading implies, rounded up; None where it implies none."""
     count = credits.of(credit_type)

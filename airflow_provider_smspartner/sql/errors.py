@@ -145,13 +145,16 @@ _CODE = re.compile(r"[0-9A-Z]{5}|SQLITE_\w+")
 """A SQLSTATE, or SQLite's name. What else stands first in a driver's error is its text."""
 
 
-def with_retries(work: Callable[[], Result], *, engine: Engine, table: sa.Table, lost_races: bool = False) -> Result:
+def with_retries(
+    work: Callable[[], Result], *, engine: Engine, table: sa.Table, lost_races: bool = False, attempts: int = 10
+) -> Result:
     """
-    Return what the work returns; retry it on a transient error, ten times and a minute at most.
+    Return what the work returns; retry it on a transient error, for a minute at most.
 
     :param work: one transaction, which can be made again from its beginning
     :param table: which the errors speak of
     :param lost_races: retry also after an IntegrityError, which without an upsert is how a lost race for a key ends
+    :param attempts: at most; 1 for somebody who waits in front of a page
     :raises SMSPartnerConfigurationError: the database refuses for good; the text says what to run
     :raises SMSPartnerUnavailableError: the last attempt met a transient error, too
     """
@@ -160,7 +163,7 @@ def with_retries(work: Callable[[], Result], *, engine: Engine, table: sa.Table,
             lambda error: is_transient(error) or (lost_races and isinstance(error, IntegrityError))
         ),
         wait=tenacity.wait_random_exponential(multiplier=0.05, max=3),
-        stop=tenacity.stop_after_attempt(10) | tenacity.stop_after_delay(60),
+        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_after_delay(60),
         before_sleep=lambda state: _log_attempt(table, state),
         reraise=True,
     )

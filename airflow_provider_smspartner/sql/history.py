@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from airflow_provider_smspartner.account import CreditType
+from airflow_provider_smspartner.account import Credits, CreditType
 from airflow_provider_smspartner.forecast import Forecast, History, Reading
 from airflow_provider_smspartner.sql.engine import make_engine
 from airflow_provider_smspartner.sql.errors import is_transient, refusal, with_retries
@@ -23,6 +23,8 @@ from airflow_provider_smspartner.sql.types import UtcTimestamp
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.sql import ColumnElement, Executable, FromClause, Select
+
+Result = TypeVar("Result")
 
 MOST_PARTS = 240
 """SQLite takes a UNION ALL of at most 500 parts."""
@@ -70,6 +72,7 @@ def read_history(
     end: datetime,
     credit_type: CreditType = CreditType.BALANCE,
     parts: int = MOST_PARTS,
+    attempts: int = 10,
 ) -> dict[str, History]:
     """
     Return the history of each account between two moments.
@@ -81,15 +84,18 @@ def read_history(
     :param start: aware; readings after it count
     :param end: aware; readings up to it count
     :param parts: at most ``MOST_PARTS``
+    :param attempts: how often at most it is tried, where an error is transient
     :raises SMSPartnerConfigurationError: the table is not there, or the database refuses
     :raises SMSPartnerUnavailableError: a transient error that outlasted the retries
     """
-    table = folded_table(table, engine.dialect)
     length = (end - start) / parts
     bounds = [*(start + number * length for number in range(parts)), end]
     column = "balance" if credit_type is CreditType.BALANCE else f"credit_{credit_type.value}"
+    question = _Question(
+        folded_table(table, engine.dialect), ("captured_at", column, "currency"), column, conn_ids, bounds
+    )
     found: dict[str, list[Reading]] = defaultdict(list)
-    for conn_id, at, credit, currency in _read(engine, _Question(table, column, conn_ids, bounds)):
+    for conn_id, at, credit, currency in _read(engine, question, attempts):
         found[conn_id].append(Reading(at, credit, currency if credit_type is CreditType.BALANCE else None))
     return {
         conn_id: History(conn_id, credit_type, start, end, sorted(found[conn_id], key=lambda reading: reading.at))
@@ -97,31 +103,85 @@ def read_history(
     }
 
 
-def _read(engine: Engine, question: _Question) -> list[tuple[Any, ...]]:
-    def attempt() -> list[tuple[Any, ...]]:
+def last_readings(
+    engine: Engine, table: sa.Table, conn_ids: Sequence[str], *, attempts: int = 10
+) -> dict[str, tuple[datetime, Credits | None]]:
+    """
+    Return when each account was last read and what it held; an account that has no row is left out.
+
+    :raises SMSPartnerConfigurationError: as ``read_history`` says
+    :raises SMSPartnerUnavailableError: as ``read_history`` says
+    """
+    columns = ("captured_at", "credit_sms", "credit_sms_low_cost", "credit_hlr", "to_send", "balance", "currency")
+    ever = [datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)]
+    question = _Question(folded_table(table, engine.dialect), columns, None, conn_ids, ever)
+    rows = _read(engine, question, attempts)
+    return {conn_id: (at, Credits(*figures) if _any_known(figures) else None) for conn_id, at, *figures in rows}
+
+
+def accounts_in(engine: Engine, table: sa.Table, *, attempts: int = 10) -> list[str]:
+    """
+    Return the accounts that the table has a row of, by their conn ids, sorted.
+
+    :raises SMSPartnerConfigurationError: as ``read_history`` says
+    :raises SMSPartnerUnavailableError: as ``read_history`` says
+    """
+    table = folded_table(table, engine.dialect)
+    conn_id = table.c.smspartner_conn_id
+
+    def find(connection: Connection) -> list[str]:
+        if not has_index(connection, table, HISTORY):
+            return sorted(connection.execute(sa.select(conn_id).distinct()).scalars())
+        found: list[str] = []
+        # From one to the next down the index: a DISTINCT would read all of it.
+        first = connection.execute(sa.select(sa.func.min(conn_id))).scalar()
+        while first is not None:
+            found.append(first)
+            first = connection.execute(sa.select(sa.func.min(conn_id)).where(conn_id > first)).scalar()
+        return found
+
+    return _asked(engine, table, find, attempts)
+
+
+def _any_known(figures: Sequence[object]) -> bool:
+    *counts, _, balance, _ = figures
+    return any(figure is not None for figure in (*counts, balance))
+
+
+def _read(engine: Engine, question: _Question, attempts: int) -> list[tuple[Any, ...]]:
+    def read(connection: Connection) -> list[tuple[Any, ...]]:
+        return [tuple(row) for query in question.queries(connection) for row in connection.execute(query)]
+
+    return _asked(engine, question.table, read, attempts)
+
+
+def _asked(engine: Engine, table: sa.Table, work: Callable[[Connection], Result], attempts: int) -> Result:
+    def attempt() -> Result:
         try:
             with engine.connect() as connection:
-                return [tuple(row) for query in question.queries(connection) for row in connection.execute(query)]
+                return work(connection)
         except DBAPIError as error:
-            if is_transient(error) or is_there(engine, question.table):
+            if is_transient(error) or is_there(engine, table):
                 raise
         told = "it is not there: let a CreditsToSqlOperator write snapshots into it first, or name another"
-        raise refusal(engine, question.table, told)
+        raise refusal(engine, table, told)
 
-    return with_retries(attempt, engine=engine, table=question.table)
+    return with_retries(attempt, engine=engine, table=table, attempts=attempts)
 
 
 @dataclass(frozen=True)
 class _Question:
     """
-    The last known reading of each account and part.
+    The last reading of each account and part.
 
-    :param column: of the credit
+    :param columns: what to tell of it, besides the account
+    :param known: a column that must not be NULL for a row to count
     :param bounds: of the parts: a reading belongs to a part where it is after the first and up to the second
     """
 
     table: sa.Table
-    column: str
+    columns: Sequence[str]
+    known: str | None
     conn_ids: Sequence[str]
     bounds: Sequence[datetime]
 
@@ -135,11 +195,11 @@ class _Question:
 
     def _by_scan(self) -> Select[Any]:
         """Read the whole range once: the way of databases that keep columns, and of a table without the index."""
-        conn_id, at, credit = self._columns(self.table)
+        conn_id, at = self.table.c.smspartner_conn_id, self.table.c.captured_at
         part = sa.case(*[(at <= bound, number) for number, bound in enumerate(self.bounds[1:])])
         latest_first = (at.desc(), self.table.c.snapshot_id.desc())
         place = sa.func.row_number().over(partition_by=(conn_id, part), order_by=latest_first)
-        within = sa.and_(conn_id.in_(self.conn_ids), at > self.bounds[0], at <= self.bounds[-1], credit.is_not(None))
+        within = conn_id.in_(self.conn_ids) & self._is_within(self.table, self.bounds[0], self.bounds[-1])
         figures = self._figures(self.table)
         ranked = sa.select(*figures, place.label("place")).where(within).subquery("ranked")
         return sa.select(*[ranked.c[figure.name] for figure in figures]).where(ranked.c.place == 1)
@@ -175,20 +235,20 @@ class _Question:
         return sa.union_all(*[sa.select(*last.c) for last in lasts])
 
     def _last(self, table: FromClause, conn_id: Any, bounds: tuple[Any, Any]) -> Select[Any]:
-        of, at, credit = self._columns(table)
         return (
             sa.select(*self._figures(table))
-            .where(of == conn_id, at > bounds[0], at <= bounds[1], credit.is_not(None))
-            .order_by(at.desc(), table.c.snapshot_id.desc())
+            .where(table.c.smspartner_conn_id == conn_id, self._is_within(table, *bounds))
+            .order_by(table.c.captured_at.desc(), table.c.snapshot_id.desc())
             .limit(1)
         )
 
-    def _columns(self, table: FromClause) -> tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]:
-        return table.c.smspartner_conn_id, table.c.captured_at, table.c[self.column]
+    def _is_within(self, table: FromClause, after: Any, until: Any) -> ColumnElement[bool]:
+        at = table.c.captured_at
+        is_known = [] if self.known is None else [table.c[self.known].is_not(None)]
+        return sa.and_(at > after, at <= until, *is_known)
 
     def _figures(self, table: FromClause) -> list[ColumnElement[Any]]:
-        conn_id, at, credit = self._columns(table)
-        return [conn_id, at, credit.label("credit"), table.c.currency]
+        return [table.c.smspartner_conn_id, *[table.c[name] for name in self.columns]]
 
 
 def _instant(value: datetime, name: str) -> ColumnElement[Any]:

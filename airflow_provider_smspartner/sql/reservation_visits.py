@@ -113,6 +113,20 @@ class Visits:
         # Compared again, as some databases compare texts without regard to case.
         return [row for row in found if all(getattr(row, name) == value for name, value in equal.items())]
 
+    def last_ended(self, count: int, **equal: object) -> list[Reservation]:
+        """
+        Return the rows that ended last, the very last one first, without a lock.
+
+        :param equal: as for ``find``
+        """
+        rows = self._tables.reservations
+        conditions = [rows.c[name] == value for name, value in equal.items()]
+        latest_first = (rows.c.ended_at.desc(), rows.c.requested_version.desc())
+        query = (
+            sa.select(*self._tables.columns).where(~_is_open(rows), *conditions).order_by(*latest_first).limit(count)
+        )
+        return self._run(lambda connection: [row_to_reservation(row) for row in connection.execute(query)])
+
     def _run(self, work: Callable[[Connection], T]) -> T:
         """Do some work in one transaction; again from its beginning, a few times, where the database asks for it."""
 

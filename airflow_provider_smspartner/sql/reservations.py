@@ -202,6 +202,11 @@ class Ledger:
         of_one = {} if smspartner_conn_id is None else {"smspartner_conn_id": smspartner_conn_id}
         return self._visits.find(active=active, **of_one)
 
+    def last_ended(self, count: int, smspartner_conn_id: str | None = None) -> list[Reservation]:
+        """Return the rows that ended last, the very last one first."""
+        of_one = {} if smspartner_conn_id is None else {"smspartner_conn_id": smspartner_conn_id}
+        return self._visits.last_ended(count, **of_one)
+
     def of_gate(self, dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> list[Reservation]:
         """Return what a gate waits for or holds in a DAG run; None for the map index means all of a mapped one."""
         found = self._visits.find(active=True, dag_id=dag_id, run_id=run_id, task_id=task_id)

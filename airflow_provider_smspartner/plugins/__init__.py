@@ -1,0 +1,1 @@
+"""What Airflow's web pages show of this provider."""

@@ -1,0 +1,52 @@
+"""The credit page's entry in Airflow's menu. Every process of Airflow imports this, so what is heavy comes with a request."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow import __version__
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/smspartner"
+_HAS_VIEWS = tuple(map(int, __version__.split(".")[:2])) >= (3, 1)
+
+
+class _Page:
+    """The page as an ASGI application, which is made with the first request."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from airflow_provider_smspartner.plugins.routes import app
+
+        await app(scope, receive, send)
+
+
+def _is_on() -> bool:
+    return _HAS_VIEWS and bool(conf.getboolean("smspartner", "credit_page", fallback=True))
+
+
+def _address() -> str:
+    """Return where the page is, as the browser asks for it: Airflow may live under a path of its own."""
+    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path
+    return f"{base.rstrip('/')}{PREFIX}/"
+
+
+class CreditPagePlugin(AirflowPlugin):
+    """Show the credit of all accounts on a page, from Airflow 3.1 on; ``[smspartner] credit_page`` turns it off."""
+
+    name = "smspartner_credit_page"
+    fastapi_apps = [{"app": _Page(), "url_prefix": PREFIX, "name": "SMS Partner credit"}] if _is_on() else []
+    external_views = (
+        [
+            {
+                "name": "SMS credit",
+                "href": _address(),
+                "destination": "nav",
+                "category": "browse",
+                "url_route": "smspartner_credit",
+            }
+        ]
+        if _is_on()
+        else []
+    )

@@ -1,0 +1,182 @@
+"""What the credit page shows: figures of accounts, their history, and who holds and waits. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow_provider_smspartner.exceptions import SMSPartnerError
+from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+from airflow_provider_smspartner.reservation import Reservation, held_in_money
+from airflow_provider_smspartner.sql.engine import make_engine
+from airflow_provider_smspartner.sql.history import accounts_in, last_readings, read_history
+from airflow_provider_smspartner.sql.snapshots import snapshot_table
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from sqlalchemy import Table
+    from sqlalchemy.engine import Engine
+
+    from airflow_provider_smspartner.account import Credits, CreditType
+    from airflow_provider_smspartner.forecast import Forecast, History
+    from airflow_provider_smspartner.plugins.settings import PageSettings
+
+RATE_DAYS = 7
+_PARTS = 42
+"""Of the days that a rate is measured over: fifty accounts are to be read at a glance."""
+
+
+@dataclass(frozen=True)
+class AccountFigures:
+    """
+    An account at a glance.
+
+    :param read_at: when it was last read; None for never
+    :param credits: what it held then; None where it did not say
+    :param held: what campaigns hold of it, in its currency; None where that is unknown, or nobody keeps a ledger
+    """
+
+    conn_id: str
+    read_at: datetime | None
+    credits: Credits | None
+    forecast: Forecast
+    held: Decimal | None
+
+    @property
+    def free(self) -> Decimal | None:
+        """What nobody holds; None where it is unknown."""
+        if self.credits is None or self.credits.balance is None or self.held is None:
+            return None
+        return self.credits.balance - self.held
+
+
+@dataclass
+class Overview:
+    """All accounts, those whose credit ends first at the head, and what kept the page from more."""
+
+    accounts: list[AccountFigures] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Ledger:
+    """The reservations of an account, or of all, and what kept the page from them."""
+
+    held: list[Reservation] = field(default_factory=list)
+    waiting: list[Reservation] = field(default_factory=list)
+    ended: list[Reservation] = field(default_factory=list)
+    problem: str | None = None
+
+
+def overview(settings: PageSettings) -> Overview:
+    """Return the figures of all accounts."""
+    shown = Overview()
+    ledger = read_ledger(settings)
+    if ledger.problem:
+        shown.problems.append(ledger.problem)
+    try:
+        with _snapshots(settings) as (engine, table):
+            conn_ids = _accounts(settings, engine, table)
+            shown.accounts = _figures(engine, table, conn_ids, ledger if settings.reservations_conn_id else None)
+    except SMSPartnerError as error:
+        shown.problems.append(str(error))
+    return shown
+
+
+def history(settings: PageSettings, conn_id: str, credit_type: CreditType, days: int) -> History | None:
+    """
+    Return the history of one account; None where the page shows no such account.
+
+    :raises SMSPartnerError: the snapshots could not be read
+    """
+    now = datetime.now(UTC)
+    with _snapshots(settings) as (engine, table):
+        if conn_id not in _accounts(settings, engine, table):
+            return None
+        start = now - timedelta(days=days)
+        found = read_history(engine, table, [conn_id], start=start, end=now, credit_type=credit_type, attempts=1)
+    return found[conn_id]
+
+
+def forecast(settings: PageSettings, conn_id: str, credit_type: CreditType) -> Forecast:
+    """Return when the credit of one account runs out, at the rate of the last days."""
+    now = datetime.now(UTC)
+    start = now - timedelta(days=RATE_DAYS)
+    with _snapshots(settings) as (engine, table):
+        found = read_history(engine, table, [conn_id], start=start, end=now, credit_type=credit_type, attempts=1)
+    return found[conn_id].forecast()
+
+
+def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_count: int = 0) -> Ledger:
+    """
+    Return who holds credit and who waits for it.
+
+    :param conn_id: of one connection; None for all
+    :param ended_count: how many to tell of those that have ended, the last first
+    """
+    shown = Ledger()
+    if not settings.reservations_conn_id:
+        return shown
+    hook = CreditReservationsHook(
+        settings.reservations_conn_id,
+        reservations_table=settings.reservations_table,
+        schema=settings.reservations_schema,
+        create_table=False,
+    )
+    try:
+        with hook.ledger() as ledger:
+            rows = ledger.reservations(conn_id)
+            shown.ended = ledger.last_ended(ended_count, conn_id) if ended_count else []
+    except SMSPartnerError as error:
+        shown.problem = str(error)
+        return shown
+    now = datetime.now(UTC)
+    # What has expired stands as held until a campaign asks for its account.
+    shown.held = [row for row in rows if row.state == "held" and (row.expires_at is None or row.expires_at > now)]
+    shown.waiting = sorted((row for row in rows if row.state == "waiting"), key=Reservation.place)
+    return shown
+
+
+@contextmanager
+def _snapshots(settings: PageSettings) -> Iterator[tuple[Engine, Table]]:
+    engine = make_engine(settings.snapshots_conn_id)
+    try:
+        yield engine, snapshot_table(settings.snapshots_table, settings.snapshots_schema)
+    finally:
+        engine.dispose()
+
+
+def _accounts(settings: PageSettings, engine: Engine, table: Table) -> Sequence[str]:
+    return settings.accounts or accounts_in(engine, table, attempts=1)
+
+
+def _figures(engine: Engine, table: Table, conn_ids: Sequence[str], ledger: Ledger | None) -> list[AccountFigures]:
+    if not conn_ids:
+        return []
+    now = datetime.now(UTC)
+    read = last_readings(engine, table, conn_ids, attempts=1)
+    start = now - timedelta(days=RATE_DAYS)
+    histories = read_history(engine, table, conn_ids, start=start, end=now, parts=_PARTS, attempts=1)
+    accounts = []
+    for conn_id in conn_ids:
+        read_at, credits = read.get(conn_id, (None, None))
+        held = None if ledger is None or credits is None else _held(ledger, conn_id, credits)
+        accounts.append(AccountFigures(conn_id, read_at, credits, histories[conn_id].forecast(), held))
+    return sorted(accounts, key=_what_ends_first)
+
+
+def _held(ledger: Ledger, conn_id: str, credits: Credits) -> Decimal | None:
+    if ledger.problem:
+        return None
+    # Connections may share an account, and then what is reserved by one is held of all.
+    names = {row.account for row in ledger.held if row.smspartner_conn_id == conn_id} or {conn_id}
+    return held_in_money([row for row in ledger.held if row.account in names], credits)
+
+
+def _what_ends_first(account: AccountFigures) -> tuple[bool, float, str]:
+    left = account.forecast.days_left
+    return left is None, left or 0.0, account.conn_id

@@ -1,0 +1,209 @@
+"""The credit page's addresses: who may see it, what they ask for, and what they get. Nothing is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader
+
+from airflow_provider_smspartner.account import CreditType
+from airflow_provider_smspartner.arguments import integer_within, one_of
+from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerError
+from airflow_provider_smspartner.plugins import chart, figures
+from airflow_provider_smspartner.plugins.settings import PageSettings
+from airflow_provider_smspartner.reservation import Reservation, exact_text
+
+Result = TypeVar("Result")
+
+TIME_LIMIT = 10.0
+"""Seconds that a page takes at most, whatever a database does."""
+MOST_DAYS = 366
+ENDED_COUNT = 20
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+# A few threads of its own: a database that does not answer must not take those of Airflow's API.
+_WORKERS = ThreadPoolExecutor(4, thread_name_prefix="smspartner-page")
+
+app = FastAPI(
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
+)
+
+
+@app.middleware("http")
+async def _protect(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+@app.exception_handler(SMSPartnerError)
+async def _tell(request: Request, error: SMSPartnerError) -> Response:
+    """Say what is wrong: with the address, or with what the page needs."""
+    status = 400 if isinstance(error, SMSPartnerArgumentError) else 503
+    return _page("message.html", status=status, title="SMS credit", problems=[str(error)])
+
+
+@app.exception_handler(TimeoutError)
+async def _tell_late(request: Request, error: TimeoutError) -> Response:
+    told = f"The database has not answered within {TIME_LIMIT:g} seconds: reload the page later, or ask who runs it"
+    return _page("message.html", status=503, title="SMS credit", problems=[told])
+
+
+@app.get("/style.css")
+async def style() -> Response:
+    """Return how the page looks."""
+    return Response(_templates.get_template("style.css").render(), media_type="text/css")
+
+
+@app.get("/")
+async def overview(user: GetUserDep) -> Response:
+    """Show all accounts at a glance."""
+    settings = PageSettings.read()
+    if not settings.snapshots_conn_id:
+        return _page("overview.html", settings=settings, accounts=[], problems=[], now=_now())
+    shown = await _within_time(lambda: figures.overview(settings))
+    return _page("overview.html", settings=settings, accounts=shown.accounts, problems=shown.problems, now=_now())
+
+
+@app.get("/account")
+async def account(user: GetUserDep, conn_id: str = "", days: str = "30", credit_type: str = "balance") -> Response:
+    """Show the history of one account."""
+    asked, range_, settings = _asked(credit_type), _range(days), _configured()
+    history = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
+    if history is None:
+        return _unknown(conn_id)
+    forecast = await _within_time(lambda: figures.forecast(settings, conn_id, asked))
+    query = f"conn_id={quote(conn_id, safe='')}&days={range_}&credit_type={asked}"
+    return _page(
+        "account.html",
+        history=history,
+        forecast=forecast,
+        days=range_,
+        credit_types=list(CreditType),
+        chart=f"chart.svg?{query}" if chart.can_draw() else None,
+        themes=chart.THEMES,
+    )
+
+
+@app.get("/chart.svg")
+async def drawing(conn_id: str = "", days: str = "30", credit_type: str = "balance", theme: str = "light") -> Response:
+    """Draw the history of one account."""
+    asked, range_, settings = _asked(credit_type), _range(days), _configured()
+    theme = one_of("theme", theme, chart.THEMES)
+    history = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
+    if history is None or not chart.can_draw():
+        return _unknown(conn_id)
+    forecast = await _within_time(lambda: figures.forecast(settings, conn_id, asked))
+    ledger = await _within_time(lambda: figures.read_ledger(settings, conn_id, ended_count=ENDED_COUNT))
+    svg = chart.draw(history, forecast, [*ledger.ended, *ledger.held], theme)
+    # The library puts its style into the picture.
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+    return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": policy})
+
+
+@app.get("/reservations")
+async def reservations(user: GetUserDep, conn_id: str = "") -> Response:
+    """Show who holds credit, who waits for it, and what the last ones used."""
+    settings = PageSettings.read()
+    ledger = await _within_time(lambda: figures.read_ledger(settings, conn_id or None, ended_count=ENDED_COUNT))
+    readable = await _within_time(lambda: get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+    return _page(
+        "reservations.html",
+        settings=settings,
+        conn_id=conn_id,
+        ledger=ledger,
+        who=lambda row: _who(row, readable),
+        run=lambda row: _run(row, readable),
+    )
+
+
+async def _within_time(work: Callable[[], Result]) -> Result:
+    return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(_WORKERS, work), TIME_LIMIT)
+
+
+def _configured() -> PageSettings:
+    settings = PageSettings.read()
+    if not settings.snapshots_conn_id:
+        raise SMSPartnerArgumentError("snapshots_conn_id is not set in [smspartner] of Airflow's configuration")
+    return settings
+
+
+def _asked(credit_type: str) -> CreditType:
+    return CreditType(one_of("credit_type", credit_type, CreditType))
+
+
+def _range(days: str) -> int:
+    return integer_within("days", days, 1, MOST_DAYS)
+
+
+def _unknown(conn_id: str) -> Response:
+    told = f"The page shows no account {conn_id[:250]!r}: it has no snapshot, or is not named in [smspartner] accounts"
+    return _page("message.html", status=404, title="SMS credit", problems=[told])
+
+
+def _who(row: Reservation, readable: set[str]) -> str:
+    """Name the campaign, but for a DAG that this person may not read."""
+    if row.dag_id is not None and row.dag_id not in readable:
+        return "a DAG that you may not read"
+    return row.origin
+
+
+def _run(row: Reservation, readable: set[str]) -> str | None:
+    """Return where Airflow shows the run, from this page's folder."""
+    if row.dag_id is None or row.run_id is None or row.dag_id not in readable:
+        return None
+    return f"../dags/{quote(row.dag_id, safe='')}/runs/{quote(row.run_id, safe='')}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _page(template: str, *, status: int = 200, **shown: Any) -> Response:
+    return HTMLResponse(_templates.get_template(template).render(**shown), status_code=status)
+
+
+def _amount(value: int | Decimal | None) -> str:
+    """Tell a figure as a person reads it: thousands apart, no digits that say nothing."""
+    return "unknown" if value is None else f"{Decimal(exact_text(value)):,f}"
+
+
+def _age(since: datetime | None, now: datetime) -> str:
+    if since is None:
+        return "never"
+    minutes = max(int((now - since).total_seconds() // 60), 0)
+    if minutes < 120:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days ago"
+
+
+def _moment(value: datetime | None) -> str:
+    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+_templates = Environment(loader=PackageLoader("airflow_provider_smspartner.plugins"), autoescape=True)
+_templates.filters |= {"amount": _amount, "moment": _moment}
+_templates.globals |= {"age": _age, "rate_days": figures.RATE_DAYS}
