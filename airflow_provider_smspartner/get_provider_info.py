@@ -110,12 +110,6 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [_modules("sensors.credits", "sensors.reservations")],
         "operators": [_modules("operators.credits", "operators.reservations", "operators.forecast")],
         "triggers": [_modules("triggers.credits", "triggers.reservations")],
-        "plugins": [
-            {
-                "name": "smspartner_credit_page",
-                "plugin-class": "airflow_provider_smspartner.plugins.credit_page.CreditPagePlugin",
-            }
-        ],
         "config": {"smspartner": {"description": "The credit page in Airflow's web pages.", "options": _OPTIONS}},
         "extra-links": ["airflow_provider_smspartner.links.BuyCreditLink"],
         "cli": ["airflow_provider_smspartner.cli.get_commands"],

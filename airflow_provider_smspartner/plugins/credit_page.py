@@ -1,4 +1,4 @@
-"""The credit page's entry in Airflow's menu. Every process of Airflow imports this, so what is heavy comes with a request."""
+"""The credit page's entry in Airflow's menu. Every process of Airflow imports this: no more than it must."""
 
 from __future__ import annotations
 

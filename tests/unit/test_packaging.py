@@ -90,6 +90,16 @@ ROOMS = {
         "triggers",
     },
     "operators": {"account", "arguments", "exceptions", "forecast", "hooks", "lineage", "operators", "sql"},
+    "plugins": {
+        "account",
+        "arguments",
+        "exceptions",
+        "forecast",
+        "hooks",
+        "plugins",
+        "reservation",
+        "sql",
+    },
     "cli": {"account", "arguments", "exceptions", "hooks", "operators", "reservation", "sql"},
 }
 """What each part of the package may import of it: arrows point down, and api and sql meet only in what stands above."""
