@@ -93,7 +93,7 @@ class Forecast:
     def __str__(self) -> str:
         if self.credit is None:
             return f"unknown: {self.unknown}"
-        held = f"{self.credit:f} {self._unit}" if isinstance(self.credit, Decimal) else f"{self.credit} {self._unit}"
+        held = f"{Decimal(self.credit).normalize():f} {self._unit}"
         if self.days_left is None:
             return f"{held}, days left unknown: {self.unknown}"
         spread = "" if self.days_left_least is None else f" ({self.days_left_least:g} to {_told(self.days_left_most)})"

@@ -191,6 +191,11 @@ def _amount(value: int | Decimal | None) -> str:
     return "unknown" if value is None else f"{Decimal(exact_text(value)):,f}"
 
 
+def _money(value: Decimal | None) -> str:
+    """Tell an amount of money with its cents, and with what there is below them."""
+    return f"{value:,.2f}" if value is not None and value == round(value, 2) else _amount(value)
+
+
 def _age(since: datetime | None, now: datetime) -> str:
     if since is None:
         return "never"
@@ -205,5 +210,5 @@ def _moment(value: datetime | None) -> str:
 
 
 _templates = Environment(loader=PackageLoader("airflow_provider_smspartner.plugins"), autoescape=True)
-_templates.filters |= {"amount": _amount, "moment": _moment}
+_templates.filters |= {"amount": _amount, "moment": _moment, "money": _money}
 _templates.globals |= {"age": _age, "rate_days": figures.RATE_DAYS}
