@@ -12,7 +12,7 @@ from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.reservation import Reservation, held_in_money
 from airflow_provider_smspartner.sql.engine import make_engine
-from airflow_provider_smspartner.sql.history import accounts_in, last_readings, read_history
+from airflow_provider_smspartner.sql.history import MOST_PARTS, accounts_in, last_readings, read_history
 from airflow_provider_smspartner.sql.snapshots import snapshot_table
 
 if TYPE_CHECKING:
@@ -87,28 +87,33 @@ def overview(settings: PageSettings) -> Overview:
     return shown
 
 
-def history(settings: PageSettings, conn_id: str, credit_type: CreditType, days: int) -> History | None:
+def history(
+    settings: PageSettings, conn_id: str, credit_type: CreditType, days: int
+) -> tuple[History, Forecast] | None:
     """
-    Return the history of one account; None where the page shows no such account.
+    Return the history of one account, and when its credit runs out; None where the page shows no such account.
 
     :raises SMSPartnerError: the snapshots could not be read
     """
     now = datetime.now(UTC)
     with _snapshots(settings) as (engine, table):
-        if conn_id not in _accounts(settings, engine, table):
+        is_named = conn_id in settings.accounts
+        if not is_named and (settings.accounts or not last_readings(engine, table, [conn_id], attempts=1)):
             return None
-        start = now - timedelta(days=days)
-        found = read_history(engine, table, [conn_id], start=start, end=now, credit_type=credit_type, attempts=1)
-    return found[conn_id]
-
-
-def forecast(settings: PageSettings, conn_id: str, credit_type: CreditType) -> Forecast:
-    """Return when the credit of one account runs out, at the rate of the last days."""
-    now = datetime.now(UTC)
-    start = now - timedelta(days=RATE_DAYS)
-    with _snapshots(settings) as (engine, table):
-        found = read_history(engine, table, [conn_id], start=start, end=now, credit_type=credit_type, attempts=1)
-    return found[conn_id].forecast()
+        of_days, of_rate = (
+            read_history(
+                engine,
+                table,
+                [conn_id],
+                start=now - timedelta(days=length),
+                end=now,
+                credit_type=credit_type,
+                parts=parts,
+                attempts=1,
+            )[conn_id]
+            for length, parts in ((days, MOST_PARTS), (RATE_DAYS, _PARTS))
+        )
+    return of_days, of_rate.forecast()
 
 
 def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_count: int = 0) -> Ledger:

@@ -92,10 +92,10 @@ async def overview(user: GetUserDep) -> Response:
 async def account(user: GetUserDep, conn_id: str = "", days: str = "30", credit_type: str = "balance") -> Response:
     """Show the history of one account."""
     asked, range_, settings = _asked(credit_type), _range(days), _configured()
-    history = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
-    if history is None:
+    found = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
+    if found is None:
         return _unknown(conn_id)
-    forecast = await _within_time(lambda: figures.forecast(settings, conn_id, asked))
+    history, forecast = found
     query = f"conn_id={quote(conn_id, safe='')}&days={range_}&credit_type={asked}"
     return _page(
         "account.html",
@@ -113,12 +113,11 @@ async def drawing(conn_id: str = "", days: str = "30", credit_type: str = "balan
     """Draw the history of one account."""
     asked, range_, settings = _asked(credit_type), _range(days), _configured()
     theme = one_of("theme", theme, chart.THEMES)
-    history = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
-    if history is None or not chart.can_draw():
+    found = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
+    if found is None or not chart.can_draw():
         return _unknown(conn_id)
-    forecast = await _within_time(lambda: figures.forecast(settings, conn_id, asked))
     ledger = await _within_time(lambda: figures.read_ledger(settings, conn_id, ended_count=ENDED_COUNT))
-    svg = chart.draw(history, forecast, [*ledger.ended, *ledger.held], theme)
+    svg = await _within_time(lambda: chart.draw(*found, [*ledger.ended, *ledger.held], theme))
     # The library puts its style into the picture.
     policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
     return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": policy})
