@@ -90,12 +90,12 @@ system-reservations: $(CLUSTER)/.ready ## forty campaigns at once on credit for 
 
 # The example DAGs keep their snapshots in SQLite.
 airflow: $(AIRFLOW)/.ready ## a real Airflow to look around in, with a sandbox, until Ctrl-C
-	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite)
+	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
 	@$(BIN)/python -m demo.look_around $(AIRFLOW)
 
 # Apart, as in one session two Airflows would run at the same time.
 browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser (needs Chromium)
-	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite)
+	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
 	@$(BIN)/python -m pytest -q -rs tests/system/browser
 	@$(BIN)/python -m pytest -q -rs tests/system/look_around
 

@@ -17,7 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sqlalchemy import create_engine
+
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from demo.history import write_history
 from tests.system.airflow import Airflow, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +58,9 @@ def look_around(environment: Path) -> int:
     """Start everything, say where to click, and wait; return what went wrong as an exit code."""
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir()
+    engine = create_engine(f"sqlite:///{HOME / 'warehouse.db'}")
+    write_history(engine)
+    engine.dispose()
     keys = [f"sandbox-key-of-{conn_id}" for conn_id in ACCOUNTS]
     airflow = Airflow(
         environment,
@@ -65,6 +71,8 @@ def look_around(environment: Path) -> int:
         core__dags_are_paused_at_creation="True",  # until there are connections
         core__test_connection="Enabled",
         logging__logging_level="INFO",
+        smspartner__snapshots_conn_id="warehouse",
+        smspartner__reservations_conn_id="ledger",
     )
     say("A real Airflow with the example DAGs, on this machine alone. Starting it takes half a minute or more ...")
     with SMSPartnerSandbox("100.00", keys, port=preferred_port(8025)) as sandbox, running(airflow):
@@ -123,6 +131,7 @@ def introduction(airflow: str, sandbox: str) -> str:
             Within twenty seconds or so the gate is open, and the task "send" has run.
   Then      {airflow}/dags/smspartner_gate_campaign (a campaign, of which the sending is a line in a log)
             {airflow}/dags/smspartner_reserve_campaign (the same, with its credit set aside)
+            {airflow}/plugin/smspartner_credit (all accounts at a glance, with a month that is made up)
             {airflow}/connections (their form, the button Test)
             All DAGs are on but {STAYS_PAUSED}, which wants a schema that SQLite has not.
   Logs      {HOME.relative_to(ROOT)}

@@ -62,6 +62,8 @@ def airflow(chromium: str, run_airflow: Callable[..., Airflow], airflow_home: Pa
         core__dags_are_paused_at_creation="True",  # the hourly ones would run before there is a connection
         core__test_connection="Enabled",
         logging__logging_level="INFO",
+        smspartner__snapshots_conn_id="warehouse",
+        smspartner__reservations_conn_id="ledger",
     )
 
 
