@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-
-from sqlalchemy.engine import Engine
+from typing import TYPE_CHECKING
 
 from airflow_provider_smspartner.sql.snapshots import Snapshot, snapshot_table, write_snapshots
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
 
 HOURS = 30 * 24
 PRICE = Decimal("0.038")
@@ -34,7 +36,7 @@ class Habit:
 
 
 HABITS = {
-    "smspartner_default": Habit(Decimal(700), Decimal("0.95"), Decimal(60), Decimal(0)),
+    "smspartner_default": Habit(Decimal(1200), Decimal("0.95"), Decimal(60), Decimal(0)),
     "smspartner_paris": Habit(Decimal(900), Decimal("1.52"), Decimal(95), Decimal(500)),
     "smspartner_lyon": Habit(Decimal(400), Decimal("0.38"), Decimal(0), Decimal(0)),
     "smspartner_nantes": Habit(Decimal(250), Decimal("0.57"), Decimal(38), Decimal(200)),

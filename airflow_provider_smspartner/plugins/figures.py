@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.reservation import Reservation, held_in_money
 from airflow_provider_smspartner.sql.engine import make_engine
 from airflow_provider_smspartner.sql.history import MOST_PARTS, accounts_in, last_readings, read_history
 from airflow_provider_smspartner.sql.snapshots import snapshot_table
+from airflow_provider_smspartner.sql.tables import is_there
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -134,10 +137,15 @@ def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_cou
     )
     try:
         with hook.ledger() as ledger:
+            if not is_there(ledger.engine, ledger.table):  # nobody has reserved yet
+                return shown
             rows = ledger.reservations(conn_id)
             shown.ended = ledger.last_ended(ended_count, conn_id) if ended_count else []
     except SMSPartnerError as error:
         shown.problem = str(error)
+        return shown
+    except SQLAlchemyError as error:
+        shown.problem = f"The ledger over {settings.reservations_conn_id!r} cannot be read: {type(error).__name__}"
         return shown
     now = datetime.now(UTC)
     # What has expired stands as held until a campaign asks for its account.
