@@ -21,6 +21,7 @@ from airflow_provider_smspartner.account import CreditType
 from airflow_provider_smspartner.arguments import integer_within, one_of
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerError
 from airflow_provider_smspartner.plugins import chart, figures
+from airflow_provider_smspartner.plugins.headers import HEADERS, OF_A_PICTURE
 from airflow_provider_smspartner.plugins.settings import PageSettings
 from airflow_provider_smspartner.reservation import Reservation, exact_text
 
@@ -31,15 +32,6 @@ TIME_LIMIT = 10.0
 MOST_DAYS = 366
 ENDED_COUNT = 20
 
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 # A few threads of its own: a database that does not answer must not take those of Airflow's API.
 _WORKERS = ThreadPoolExecutor(4, thread_name_prefix="smspartner-page")
 
@@ -54,7 +46,7 @@ app = FastAPI(
 @app.middleware("http")
 async def _protect(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
-    for name, value in _HEADERS.items():
+    for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
@@ -118,9 +110,7 @@ async def drawing(conn_id: str = "", days: str = "30", credit_type: str = "balan
         return _unknown(conn_id)
     ledger = await _within_time(lambda: figures.read_ledger(settings, conn_id, ended_count=ENDED_COUNT))
     svg = await _within_time(lambda: chart.draw(*found, [*ledger.ended, *ledger.held], theme))
-    # The library puts its style into the picture.
-    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
-    return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": policy})
+    return Response(svg, media_type="image/svg+xml", headers=OF_A_PICTURE)
 
 
 @app.get("/reservations")

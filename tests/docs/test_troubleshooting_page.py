@@ -17,7 +17,9 @@ TOLD = re.findall(r"^``(.+)``\n    \S", PAGE, re.MULTILINE)
 
 ELSEWHERE = {
     "cli.py",  # its own --help tells
+    "credit_page.py",  # a label
     "get_provider_info.py",  # labels of the form
+    "headers.py",  # for browsers
     "links.py",  # a label
     "sandbox",  # speaks to the author of a test, who sees the arguments
     "secrecy.py",  # patterns

@@ -11,13 +11,12 @@ from sqlalchemy import create_engine
 
 from demo.history import HABITS, write_history
 from tests.system.airflow import Airflow
-from tests.system.browser.conftest import PATIENCE
 
 Shoot = Callable[..., None]
 
 FRAMED = "/plugin/smspartner_credit"
 ALONE = "/smspartner/"
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,6 +85,7 @@ def test_no_page_scrolls_sideways_in_either_theme(page: Page, theme: str, width:
 
 
 def test_the_dark_theme_of_airflow_is_that_of_the_page(page: Page, shoot: Shoot) -> None:
+    page.emulate_media(color_scheme="null")  # which else is that of every frame, whatever the page around it says
     page.goto("/", wait_until="domcontentloaded")
     page.evaluate("localStorage.setItem('theme', 'dark')")
     shown = frame(page)
