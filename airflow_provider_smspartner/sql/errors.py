@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from enum import Enum, auto
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 import tenacity
@@ -26,6 +26,10 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
+
+from airflow_provider_smspartner.sql import clickhouse
+from airflow_provider_smspartner.sql.databases import database_of
+from airflow_provider_smspartner.sql.types import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -124,6 +128,14 @@ KIND_OF_TEXT = {
     r"cannot open file|could not read from file|not a valid DuckDB database": _Kind.FILE,
     r"ON CONFLICT clause does not match|conflict target": _Kind.KEY,
     r"cannot store .* value in|no function matches|required module 'pytz'": _Kind.TYPES,
+    # Databases of which no driver has codes that it shares with another
+    r"Serializable isolation violation|deadlock victim|could not serialize access|concurrent update": _Kind.TRANSIENT,
+    r"ORA-(00054|00060|08177|03113|03114|03135|12514|12537|12541|12547|12170)|DPY-(4011|6005)": _Kind.TRANSIENT,
+    r"rateLimitExceeded|quotaExceeded|backendError|exceeded rate limits|DELTA_CONCURRENT|Concurrent\w+Exception": _Kind.TRANSIENT,
+    r"TOO_MANY_SIMULTANEOUS_QUERIES|TIMEOUT_EXCEEDED|SOCKET_TIMEOUT|NO_NODES_AVAILABLE|SERVER_STARTING_UP": _Kind.TRANSIENT,
+    r"ORA-(01017|01005|28000)|AUTHENTICATION_FAILED|Login failed for user": _Kind.LOGIN,
+    r"ORA-01031|Not enough privileges|PERMISSION_DENIED|INSUFFICIENT_PERMISSIONS|permission was denied": _Kind.RIGHT,
+    r"SCHEMA_NOT_FOUND|UNKNOWN_DATABASE|CATALOG_NOT_FOUND|Not found: Dataset": _Kind.SCHEMA,
     r"because it is a view|cannot upsert a view|is not an? table": _Kind.NO_TABLE,
 }
 """Where there is no code: what libpq says of a login, SQLite of its SQLITE_ERROR, and DuckDB's few classes."""
@@ -135,6 +147,8 @@ _KIND_OF_CLASS: dict[type[DBAPIError], _Kind] = {
     NotSupportedError: _Kind.STATEMENT,
 }
 """By what SQLAlchemy makes of an error that nothing above knows."""
+
+_LACKS = "lacks"
 
 NO_NAME = "the name is longer than the database keeps, or none that it takes: use another"
 
@@ -194,7 +208,9 @@ def translated(error: SQLAlchemyError, engine: Engine, table: sa.Table) -> SMSPa
     if kind is _Kind.KEY:
         return key_error(engine, table)
     if kind is _Kind.TYPES:
-        return columns_error(engine, table, _other_types(engine, table), "has other types than needed in")
+        names = [column.name for column in table.columns]
+        other = other_types(engine, table, names) or names
+        return columns_error(engine, table, other, "has other types than needed in")
     return refusal(engine, table, _sentence(kind, name, engine, table))
 
 
@@ -207,13 +223,13 @@ def key_error(engine: Engine, table: sa.Table) -> SMSPartnerConfigurationError:
     """Return the refusal of a table that holds two rows of one key, or would."""
     preparer = engine.dialect.identifier_preparer
     key = ", ".join(column.name for column in table.primary_key)
-    index = preparer.quote(f"{table.name}_key")
-    return refusal(
-        engine,
-        table,
-        f"it does not keep one row per {key}, and nothing was written: delete what is doubled, "
-        f"then run CREATE UNIQUE INDEX {index} ON {preparer.format_table(table)} ({key})",
-    )
+    database = database_of(engine.dialect.name)
+    unwritten = ", and nothing was written" if database.has_transactions else ""
+    told = f"it does not keep one row per {key}{unwritten}: delete what is doubled"
+    if database.enforces_keys:
+        index = preparer.quote(f"{table.name}_key")
+        told += f", then run CREATE UNIQUE INDEX {index} ON {preparer.format_table(table)} ({key})"
+    return refusal(engine, table, told)
 
 
 def columns_error(engine: Engine, table: sa.Table, names: Iterable[str], what: str) -> SMSPartnerConfigurationError:
@@ -222,13 +238,33 @@ def columns_error(engine: Engine, table: sa.Table, names: Iterable[str], what: s
 
     :param what: is wrong with them: ``lacks``
     """
-    wanted = {name: table.c[name].type.compile(dialect=engine.dialect) for name in names}
+    wanted = {name: _told_type(engine, table.c[name]) for name in names}
+    unwritten = " Nothing was written." if database_of(engine.dialect.name).has_transactions else ""
+    told = f"it {what} these columns: {', '.join(wanted)}.{unwritten}"
+    if what != _LACKS and not other_types(engine, table, list(wanted)):
+        # To alter a column into what it is would help nobody.
+        return refusal(
+            engine, table, f"{told} Their types are right: ask who runs the database what changes the values"
+        )
     columns = ", ".join(f"{name} {kind}" for name, kind in wanted.items())
-    return refusal(
-        engine,
-        table,
-        f"it {what} these columns: {', '.join(wanted)}. Nothing was written; alter it so that it has: {columns}",
-    )
+    return refusal(engine, table, f"{told} Alter it so that it has: {columns}")
+
+
+def other_types(engine: Engine, table: sa.Table, names: Iterable[str]) -> list[str]:
+    """Return which of the columns have another type than they must; all, where the database does not tell."""
+    names = list(names)
+    try:
+        there = sa.inspect(engine).get_columns(table.name, schema=table.schema)
+    except Exception:  # noqa: BLE001  # dialects fail at this in ways of their own, and it is no more than a help
+        return names
+    kinds = {column["name"].lower(): column["type"] for column in there}
+    return [name for name in names if name not in kinds or _is_other(kinds[name], table.c[name].type, engine)]
+
+
+def _told_type(engine: Engine, column: sa.Column[Any]) -> str:
+    if engine.dialect.name == clickhouse.NAME:
+        return clickhouse.type_of(column)
+    return str(column.type.compile(dialect=engine.dialect))
 
 
 def _kind_of(error: SQLAlchemyError) -> _Kind:
@@ -327,27 +363,31 @@ def _grants(engine: Engine, table: sa.Table) -> str:
     quoted = preparer.quote(schema or "the_schema")
     creating = f"CREATE ON {quoted}.*" if in_mysql else f"USAGE, CREATE ON SCHEMA {quoted}"
     tables = (table, *table.info.get("granted_with", ()))
-    writing = "".join(f"GRANT SELECT, INSERT, UPDATE ON {preparer.format_table(each)} TO {login}; " for each in tables)
+    rights = "SELECT, INSERT, UPDATE, DELETE" if engine.dialect.name == "redshift" else "SELECT, INSERT, UPDATE"
+    writing = "".join(f"GRANT {rights} ON {preparer.format_table(each)} TO {login}; " for each in tables)
     return f"{writing}where this is to create the table, GRANT {creating} TO {login}"
 
 
-def _other_types(engine: Engine, table: sa.Table) -> list[str]:
-    """Return the columns that are not as they must be; all, where the database does not tell."""
-    wanted = {column.name: column.type for column in table.columns}
-    try:
-        there = sa.inspect(engine).get_columns(table.name, schema=table.schema)
-    except Exception:  # noqa: BLE001  # dialects fail at this in ways of their own, and it is no more than a help
-        return list(wanted)
-    kinds = {column["name"].lower(): column["type"] for column in there}
-    other = [name for name in wanted if name in kinds and _is_other(kinds[name], wanted[name], engine)]
-    return other or list(wanted)
-
-
-def _is_other(kind: TypeEngine[object], wanted: TypeEngine[object], engine: Engine) -> bool:
-    if isinstance(wanted, sa.String):
-        return not isinstance(kind, sa.String) or (kind.length or wanted.length or 0) < (wanted.length or 0)
-    spelled = [each.compile(dialect=engine.dialect).replace("DECIMAL", "NUMERIC") for each in (kind, wanted)]
+def _is_other(kind: TypeEngine[Any], wanted: TypeEngine[Any], engine: Engine) -> bool:
+    if isinstance(wanted, sa.String | Text):
+        needed = (
+            wanted.dialect_impl(engine.dialect).load_dialect_impl(engine.dialect)
+            if isinstance(wanted, Text)
+            else wanted
+        )
+        length = getattr(needed, "length", None) or 0
+        return not _is_text(kind) or (getattr(kind, "length", None) or length) < length
+    spelled = [_spelled(each, engine) for each in (kind, wanted)]
     return not spelled[0].startswith(spelled[1])
+
+
+def _is_text(kind: TypeEngine[Any]) -> bool:
+    return isinstance(kind, sa.String) or getattr(kind, "python_type", None) is str
+
+
+def _spelled(kind: TypeEngine[Any], engine: Engine) -> str:
+    told = str(kind.compile(dialect=engine.dialect)).upper().replace("DECIMAL", "NUMERIC")
+    return told.removeprefix("NULLABLE(")
 
 
 def _log_attempt(table: sa.Table, state: tenacity.RetryCallState) -> None:

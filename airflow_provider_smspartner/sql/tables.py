@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql import quoted_name
 
 from airflow_provider_smspartner.arguments import required_text
+from airflow_provider_smspartner.sql import clickhouse
 from airflow_provider_smspartner.sql.errors import NO_NAME, columns_error, is_transient, refusal
 
 if TYPE_CHECKING:
@@ -97,13 +98,22 @@ def _create(engine: Engine, table: sa.Table) -> None:
         raise refusal(engine, table, NO_NAME)
     for attempts_left in reversed(range(_CREATIONS)):
         try:
-            table.create(engine)
+            _run_creation(engine, table)
         except DBAPIError:
             # Two who create it at once collide under many names; what counts is whether it is there now.
             if not attempts_left:
                 raise
         if is_there(engine, table):
             return
+
+
+def _run_creation(engine: Engine, table: sa.Table) -> None:
+    if engine.dialect.name != clickhouse.NAME:
+        table.create(engine)
+        return
+    with engine.begin() as connection:
+        for statement in clickhouse.creation(table, engine.dialect):
+            connection.exec_driver_sql(statement)
 
 
 def _create_index(engine: Engine, table: sa.Table, columns: Sequence[str]) -> None:

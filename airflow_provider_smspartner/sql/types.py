@@ -8,10 +8,11 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mssql, mysql, oracle
 from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_smspartner.account import SMALLEST_STEP
+from airflow_provider_smspartner.sql.databases import database_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -81,14 +82,7 @@ class UtcTimestamp(TypeDecorator[datetime]):
         return datetime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        kinds: dict[str, TypeEngine[Any]] = {
-            "mysql": mysql.DATETIME(fsp=6),
-            "mariadb": mysql.DATETIME(fsp=6),
-            "duckdb": _ZonelessRead(timezone=True),
-            # Older releases of its dialect make a DateTime one without a zone.
-            "snowflake": sa.TIMESTAMP(timezone=True),
-        }
-        return dialect.type_descriptor(kinds.get(dialect.name, sa.DateTime(timezone=True)))
+        return _instant_of(dialect)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -101,6 +95,55 @@ class UtcTimestamp(TypeDecorator[datetime]):
         if not isinstance(value, datetime):
             return cast("datetime | None", value)
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _instant_of(dialect: Dialect) -> TypeEngine[Any]:
+    """Return the type of an instant with microseconds and, where there is such, a zone."""
+    if dialect.name in {"mysql", "mariadb"}:
+        return mysql.DATETIME(fsp=6)
+    if dialect.name == "duckdb":
+        return dialect.type_descriptor(_ZonelessRead(timezone=True))
+    if dialect.name == "oracle":
+        return oracle.TIMESTAMP(timezone=True)
+    if dialect.name == "mssql":
+        return mssql.DATETIMEOFFSET(6)
+    if dialect.name in {"bigquery", "redshift", "snowflake"}:  # of which some make a DateTime one without a zone
+        return sa.TIMESTAMP(timezone=True)
+    # These have types of their own, which come with the dialect.
+    if dialect.name == "clickhousedb":
+        from clickhouse_connect.cc_sqlalchemy.datatypes.sqltypes import DateTime64
+
+        return cast("TypeEngine[Any]", DateTime64(6, "UTC"))
+    if dialect.name == "databricks":
+        from databricks.sqlalchemy import TIMESTAMP as DATABRICKS_TIMESTAMP
+
+        return cast("TypeEngine[Any]", DATABRICKS_TIMESTAMP())
+    if dialect.name == "trino":
+        from trino.sqlalchemy.datatype import TIMESTAMP as TRINO_TIMESTAMP
+
+        return cast("TypeEngine[Any]", TRINO_TIMESTAMP(6, timezone=True))
+    return dialect.type_descriptor(sa.DateTime(timezone=True))
+
+
+class Text(TypeDecorator[str]):
+    """A text of so many letters of any script: databases count in letters, in bytes or in pairs of bytes."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    @property
+    def python_type(self) -> type[str]:
+        return str
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        units = self.length * database_of(dialect.name).letter_units
+        if dialect.name in {"mssql", "oracle"}:
+            return sa.Unicode(units)
+        return sa.String(units)
 
 
 def fitted(kind: TypeEngine[Any], value: Any) -> Any:
@@ -117,7 +160,7 @@ def fitted(kind: TypeEngine[Any], value: Any) -> Any:
         bits = 63 if isinstance(kind, sa.BigInteger) else 31
         if not -(2**bits) <= value < 2**bits:
             raise ValueError(f"it is not within the {bits + 1} bits of a whole number")
-    elif isinstance(kind, sa.String) and kind.length is not None:
+    elif isinstance(kind, sa.String | Text) and kind.length is not None:
         if len(value) > kind.length:
             raise ValueError(f"it is {len(value)} characters long, and at most {kind.length} fit")
         if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):

@@ -10,8 +10,11 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
+from airflow_provider_smspartner.sql import clickhouse
+from airflow_provider_smspartner.sql.databases import database_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Insert
     from sqlalchemy.engine import Connection, RowMapping
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     Upsert = Callable[[Connection, sa.Table, list[Row], bool], Sequence[RowMapping]]
 
 KEY = "snapshot_id"
+
+_LONGEST_IN = 1_000
+"""Oracle takes no more."""
 
 
 def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
@@ -79,10 +85,34 @@ def _insert_on_duplicate_key(table: sa.Table, quoted: str | None, keep: bool) ->
 
 
 def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
-    # Each value is cast, because a NULL alone would leave its column of the source without a type.
-    selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in rows]
-    source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
-    connection.execute(_Merge(table, source.subquery("source"), keep=keep))
+    for some in _chunks(rows, database_of(connection.dialect.name).rows_at_once(len(table.columns))):
+        # Each value is cast, because a NULL alone would leave its column of the source without a type.
+        selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in some]
+        source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
+        connection.execute(_Merge(table, source.subquery("source"), keep=keep))
+    return read_back(connection, table, rows)
+
+
+def _delete_and_insert(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
+    """Replace rows in Redshift: its MERGE takes no rows of ours, and it enforces no key, so that others must wait."""
+    connection.exec_driver_sql(f"LOCK TABLE {connection.dialect.identifier_preparer.format_table(table)}")
+    key = table.c[KEY]
+    of_ours = key.in_([row[KEY] for row in rows])
+    if keep:
+        there = set(connection.execute(sa.select(key).where(of_ours)).scalars())
+        rows_left = [row for row in rows if row[KEY] not in there]
+    else:
+        connection.execute(sa.delete(table).where(of_ours))
+        rows_left = rows
+    for some in _chunks(rows_left, database_of(connection.dialect.name).rows_at_once(len(table.columns))):
+        connection.execute(sa.insert(table).values(some))
+    return read_back(connection, table, rows)
+
+
+def _insert_only(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
+    """Insert into ClickHouse, where of several rows of a key the last one counts."""
+    del keep  # whoever keeps what is there has looked before
+    connection.execute(sa.insert(table), rows)
     return read_back(connection, table, rows)
 
 
@@ -106,8 +136,20 @@ def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row], ke
 
 def read_back(connection: Connection, table: sa.Table, rows: list[Row]) -> Sequence[RowMapping]:
     """Return what the table holds under the keys of the rows."""
-    these = table.c[KEY].in_([row[KEY] for row in rows])
-    return connection.execute(sa.select(table).where(these)).mappings().all()
+    most = min(_LONGEST_IN, database_of(connection.dialect.name).most_parameters or _LONGEST_IN)
+    found: list[RowMapping] = []
+    for some in _chunks(rows, most):
+        query = sa.select(table).where(table.c[KEY].in_([row[KEY] for row in some]))
+        if connection.dialect.name == clickhouse.NAME:
+            query = clickhouse.final(query)
+        found += connection.execute(query).mappings().all()
+    return found
+
+
+def _chunks(rows: list[Row], size: int | None) -> Iterator[list[Row]]:
+    size = size or len(rows)
+    for start in range(0, len(rows), size or 1):
+        yield rows[start : start + size]
 
 
 UPSERTS: dict[str, Upsert] = {
@@ -116,8 +158,16 @@ UPSERTS: dict[str, Upsert] = {
     "sqlite": _upsert_on_conflict,
     "mysql": _upsert_on_duplicate_key,
     "mariadb": _upsert_on_duplicate_key,
-    # Which enforces no key: a MERGE finds the row all the same.
+    "cockroachdb": _upsert_on_conflict,
+    # Most of these enforce no key: a MERGE finds the row all the same.
+    "bigquery": _upsert_by_merge,
+    "databricks": _upsert_by_merge,
+    "mssql": _upsert_by_merge,
+    "oracle": _upsert_by_merge,
     "snowflake": _upsert_by_merge,
+    "trino": _upsert_by_merge,
+    "redshift": _delete_and_insert,
+    clickhouse.NAME: _insert_only,
 }
 """
 By the dialect's name; any other database is written portably.
@@ -142,12 +192,14 @@ def _render_merge(merge: _Merge, compiler: SQLCompiler, **arguments: Any) -> str
     columns = {column.name: preparer.format_column(column) for column in merge.table.columns}
     table = preparer.format_table(merge.table)
     source = compiler.process(merge.source, asfrom=True, **arguments)
+    # Between its look and its write SQL Server would let others in.
+    hint, end = (" WITH (HOLDLOCK)", ";") if compiler.dialect.name == "mssql" else ("", "")
     updates = ", ".join(f"{columns[name]} = source.{columns[name]}" for name in _values(merge.table))
     return (
-        f"MERGE INTO {table} target USING {source} ON target.{columns[KEY]} = source.{columns[KEY]} "  # noqa: S608 - names alone
+        f"MERGE INTO {table}{hint} target USING {source} ON (target.{columns[KEY]} = source.{columns[KEY]}) "  # noqa: S608 - names alone
         f"{'' if merge.keep else f'WHEN MATCHED THEN UPDATE SET {updates} '}"
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns.values())}) "
-        f"VALUES ({', '.join(f'source.{column}' for column in columns.values())})"
+        f"VALUES ({', '.join(f'source.{column}' for column in columns.values())}){end}"
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from airflow_provider_smspartner.account import Account, Credits, User
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.sql.snapshots import Snapshot, TaskInstanceRef, snapshot_table, write_snapshots
-from airflow_provider_smspartner.sql.tables import folded_table
+from airflow_provider_smspartner.sql.tables import folded_table, prepare_table
 from tests.databases import BEHAVIOURS, DATABASES, GAPS
 from tests.integration.conftest import Store, execute
 from tests.integration.writers import check_side_by_side, write_side_by_side
@@ -235,10 +235,10 @@ def test_a_column_of_somebody_else_is_left_alone(database: Engine) -> None:
 def test_a_column_of_another_type_is_refused_by_its_name(database: Engine) -> None:
     wrong = snapshot_table(NAME)
     wrong.c.balance.type = sa.BigInteger()
-    folded_table(wrong, database.dialect).create(database)
+    prepare_table(database, folded_table(wrong, database.dialect), create_table=True)
     told = refusal(database)
     assert "these columns: balance." in told
-    assert "alter it so that it has: balance " in told
+    assert "Alter it so that it has: balance " in told
     if "othing was written" in told:
         assert count(database) == 0
 

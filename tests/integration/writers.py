@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +68,8 @@ def _write(
     keep: bool,
 ) -> None:
     engine = open_engine()
+    # Each writer is a reading of its own, of a moment of its own.
+    snapshot = replace(snapshot, captured_at=snapshot.captured_at + timedelta(seconds=number))
     start.wait()
     try:
         for turn in range(TURNS):
