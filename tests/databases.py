@@ -188,3 +188,93 @@ GAPS: dict[tuple[str, str], Gap] = {
     ),
 }
 """By behaviour and name of the database."""
+
+
+@dataclass(frozen=True)
+class CompiledDatabase:
+    """
+    A database that no test can have: its statements are compiled by its own dialect, and held to its vendor's word.
+
+    :param types: of captured_at, balance, dag_id and credit_sms
+    :param merges: how its MERGE begins, as a pattern; empty where it takes another statement
+    :param most_parameters: of one statement, as the vendor documents it
+    :param rows_at_once: that we send in one
+    :param counts_in: what a text column's length counts
+    """
+
+    name: str
+    title: str
+    driver: str
+    module: str
+    url: str
+    types: tuple[str, str, str, str]
+    merges: str = ""
+    most_parameters: int = 0
+    rows_at_once: int | None = None
+    counts_in: str = "characters"
+
+
+COMPILED_ONLY = (
+    CompiledDatabase(
+        "mssql",
+        "SQL Server",
+        "pymssql",
+        "pymssql",
+        "mssql+pymssql://anna@host/database",
+        ("DATETIMEOFFSET(6)", "NUMERIC(18, 6)", "NVARCHAR(500)", "BIGINT"),
+        r"MERGE INTO \[smspartner_credit_snapshots\] WITH \(HOLDLOCK\) target USING \(SELECT",
+        2_100,
+        133,
+        "pairs of bytes",
+    ),
+    CompiledDatabase(
+        "oracle",
+        "Oracle",
+        "oracledb",
+        "oracledb",
+        "oracle+oracledb://anna@host/?service_name=service",
+        ("TIMESTAMP WITH TIME ZONE", "NUMERIC(18, 6)", "NVARCHAR2(500)", "NUMBER(19)"),
+        r'MERGE INTO "SMSPARTNER_CREDIT_SNAPSHOTS" target USING \(SELECT .* source ON \(target',
+        65_535,
+        2_000,
+        "pairs of bytes",
+    ),
+    CompiledDatabase(
+        "trino",
+        "Trino",
+        "trino",
+        "trino",
+        "trino://anna@host/catalog/schema",
+        ("TIMESTAMP(6) WITH TIME ZONE", "DECIMAL(18, 6)", "VARCHAR(250)", "BIGINT"),
+        r'MERGE INTO "smspartner_credit_snapshots" target USING \(SELECT',
+        10_000,
+        133,
+    ),
+    CompiledDatabase(
+        "databricks",
+        "Databricks",
+        "databricks-sqlalchemy",
+        "databricks.sqlalchemy",
+        "databricks://token:x@host?http_path=path&catalog=c&schema=s",
+        ("TIMESTAMP", "DECIMAL(18, 6)", "STRING", "BIGINT"),
+        r"MERGE INTO `smspartner_credit_snapshots` target USING \(SELECT",
+        256,
+        17,
+    ),
+    CompiledDatabase(
+        "cockroachdb",
+        "CockroachDB",
+        "sqlalchemy-cockroachdb",
+        "sqlalchemy_cockroachdb",
+        "cockroachdb://anna@host/database",
+        ("TIMESTAMP WITH TIME ZONE", "NUMERIC(18, 6)", "VARCHAR(250)", "BIGINT"),
+    ),
+    CompiledDatabase(
+        "mysql8",
+        "MySQL 8",
+        "pymysql",
+        "sqlalchemy",
+        "mysql+pymysql://anna@host/database",
+        ("DATETIME(6)", "NUMERIC(18, 6)", "VARCHAR(250)", "BIGINT"),
+    ),
+)

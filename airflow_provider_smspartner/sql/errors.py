@@ -26,7 +26,6 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
-
 from airflow_provider_smspartner.sql import clickhouse
 from airflow_provider_smspartner.sql.databases import database_of
 from airflow_provider_smspartner.sql.types import Text
@@ -131,8 +130,10 @@ KIND_OF_TEXT = {
     # Databases of which no driver has codes that it shares with another
     r"Serializable isolation violation|deadlock victim|could not serialize access|concurrent update": _Kind.TRANSIENT,
     r"ORA-(00054|00060|08177|03113|03114|03135|12514|12537|12541|12547|12170)|DPY-(4011|6005)": _Kind.TRANSIENT,
-    r"rateLimitExceeded|quotaExceeded|backendError|exceeded rate limits|DELTA_CONCURRENT|Concurrent\w+Exception": _Kind.TRANSIENT,
-    r"TOO_MANY_SIMULTANEOUS_QUERIES|TIMEOUT_EXCEEDED|SOCKET_TIMEOUT|NO_NODES_AVAILABLE|SERVER_STARTING_UP": _Kind.TRANSIENT,
+    r"rateLimitExceeded|quotaExceeded|backendError|exceeded rate limits": _Kind.TRANSIENT,
+    r"DELTA_CONCURRENT|Concurrent\w+Exception": _Kind.TRANSIENT,
+    r"TOO_MANY_SIMULTANEOUS_QUERIES|TIMEOUT_EXCEEDED|SOCKET_TIMEOUT": _Kind.TRANSIENT,
+    r"NO_NODES_AVAILABLE|SERVER_STARTING_UP": _Kind.TRANSIENT,
     r"ORA-(01017|01005|28000)|AUTHENTICATION_FAILED|Login failed for user": _Kind.LOGIN,
     r"ORA-01031|Not enough privileges|PERMISSION_DENIED|INSUFFICIENT_PERMISSIONS|permission was denied": _Kind.RIGHT,
     r"SCHEMA_NOT_FOUND|UNKNOWN_DATABASE|CATALOG_NOT_FOUND|Not found: Dataset": _Kind.SCHEMA,
@@ -363,18 +364,16 @@ def _grants(engine: Engine, table: sa.Table) -> str:
     quoted = preparer.quote(schema or "the_schema")
     creating = f"CREATE ON {quoted}.*" if in_mysql else f"USAGE, CREATE ON SCHEMA {quoted}"
     tables = (table, *table.info.get("granted_with", ()))
-    rights = "SELECT, INSERT, UPDATE, DELETE" if engine.dialect.name == "redshift" else "SELECT, INSERT, UPDATE"
-    writing = "".join(f"GRANT {rights} ON {preparer.format_table(each)} TO {login}; " for each in tables)
+    deleting = ", DELETE" if engine.dialect.name == "redshift" else ""
+    writing = "".join(
+        f"GRANT SELECT, INSERT, UPDATE{deleting} ON {preparer.format_table(each)} TO {login}; " for each in tables
+    )
     return f"{writing}where this is to create the table, GRANT {creating} TO {login}"
 
 
 def _is_other(kind: TypeEngine[Any], wanted: TypeEngine[Any], engine: Engine) -> bool:
     if isinstance(wanted, sa.String | Text):
-        needed = (
-            wanted.dialect_impl(engine.dialect).load_dialect_impl(engine.dialect)
-            if isinstance(wanted, Text)
-            else wanted
-        )
+        needed = wanted.load_dialect_impl(engine.dialect) if isinstance(wanted, Text) else wanted
         length = getattr(needed, "length", None) or 0
         return not _is_text(kind) or (getattr(kind, "length", None) or length) < length
     spelled = [_spelled(each, engine) for each in (kind, wanted)]

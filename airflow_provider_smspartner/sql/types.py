@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
@@ -82,7 +84,10 @@ class UtcTimestamp(TypeDecorator[datetime]):
         return datetime
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return _instant_of(dialect)
+        # Bare, as BigQuery's dialect breaks a type that it adapts to itself.
+        if dialect.name in _INSTANTS:
+            return cast("TypeEngine[Any]", _INSTANTS[dialect.name]())
+        return dialect.type_descriptor(sa.DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -97,32 +102,40 @@ class UtcTimestamp(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _instant_of(dialect: Dialect) -> TypeEngine[Any]:
-    """Return the type of an instant with microseconds and, where there is such, a zone."""
-    if dialect.name in {"mysql", "mariadb"}:
-        return mysql.DATETIME(fsp=6)
-    if dialect.name == "duckdb":
-        return dialect.type_descriptor(_ZonelessRead(timezone=True))
-    if dialect.name == "oracle":
-        return oracle.TIMESTAMP(timezone=True)
-    if dialect.name == "mssql":
-        return mssql.DATETIMEOFFSET(6)
-    if dialect.name in {"bigquery", "redshift", "snowflake"}:  # of which some make a DateTime one without a zone
-        return sa.TIMESTAMP(timezone=True)
-    # These have types of their own, which come with the dialect.
-    if dialect.name == "clickhousedb":
-        from clickhouse_connect.cc_sqlalchemy.datatypes.sqltypes import DateTime64
+def _of_clickhouse() -> Any:
+    from clickhouse_connect.cc_sqlalchemy.datatypes.sqltypes import DateTime64
 
-        return cast("TypeEngine[Any]", DateTime64(6, "UTC"))
-    if dialect.name == "databricks":
-        from databricks.sqlalchemy import TIMESTAMP as DATABRICKS_TIMESTAMP
+    return DateTime64(6, "UTC")
 
-        return cast("TypeEngine[Any]", DATABRICKS_TIMESTAMP())
-    if dialect.name == "trino":
-        from trino.sqlalchemy.datatype import TIMESTAMP as TRINO_TIMESTAMP
 
-        return cast("TypeEngine[Any]", TRINO_TIMESTAMP(6, timezone=True))
-    return dialect.type_descriptor(sa.DateTime(timezone=True))
+def _of_databricks() -> Any:
+    from databricks.sqlalchemy import TIMESTAMP
+
+    return TIMESTAMP()  # a DateTime is one without a zone
+
+
+def _of_trino() -> Any:
+    from trino.sqlalchemy.datatype import TIMESTAMP
+
+    return TIMESTAMP(6, timezone=True)
+
+
+_INSTANTS: dict[str, Callable[[], Any]] = {
+    "mysql": partial(mysql.DATETIME, fsp=6),
+    "mariadb": partial(mysql.DATETIME, fsp=6),
+    "duckdb": partial(_ZonelessRead, timezone=True),
+    "oracle": partial(oracle.TIMESTAMP, timezone=True),
+    "mssql": partial(mssql.DATETIMEOFFSET, 6),
+    # Of these some releases make a DateTime one without a zone.
+    "bigquery": partial(sa.TIMESTAMP, timezone=True),
+    "redshift": partial(sa.TIMESTAMP, timezone=True),
+    "snowflake": partial(sa.TIMESTAMP, timezone=True),
+    # Types of the dialects' own
+    "clickhousedb": _of_clickhouse,
+    "databricks": _of_databricks,
+    "trino": _of_trino,
+}
+"""What makes the type of an instant with microseconds and a zone, by the dialect's name, where DateTime is not it."""
 
 
 class Text(TypeDecorator[str]):
@@ -142,7 +155,7 @@ class Text(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         units = self.length * database_of(dialect.name).letter_units
         if dialect.name in {"mssql", "oracle"}:
-            return sa.Unicode(units)
+            return sa.NVARCHAR(units)
         return sa.String(units)
 
 

@@ -86,11 +86,16 @@ def _insert_on_duplicate_key(table: sa.Table, quoted: str | None, keep: bool) ->
 
 def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
     for some in _chunks(rows, database_of(connection.dialect.name).rows_at_once(len(table.columns))):
-        # Each value is cast, because a NULL alone would leave its column of the source without a type.
-        selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in some]
-        source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
-        connection.execute(_Merge(table, source.subquery("source"), keep=keep))
+        connection.execute(merge(table, some, keep=keep))
     return read_back(connection, table, rows)
+
+
+def merge(table: sa.Table, rows: list[Row], *, keep: bool) -> Executable:
+    """Return the MERGE of some rows."""
+    # Each value is cast, because a NULL alone would leave its column of the source without a type.
+    selects = [sa.select(*[sa.cast(row[c.name], c.type).label(c.name) for c in table.columns]) for row in rows]
+    source = sa.union_all(*selects) if len(selects) > 1 else selects[0]
+    return _Merge(table, source.subquery("source"), keep=keep)
 
 
 def _delete_and_insert(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:

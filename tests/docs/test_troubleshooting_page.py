@@ -17,6 +17,7 @@ TOLD = re.findall(r"^``(.+)``\n    \S", PAGE, re.MULTILINE)
 
 ELSEWHERE = {
     "cli.py",  # its own --help tells
+    "clickhouse.py",  # SQL
     "credit_page.py",  # a label
     "get_provider_info.py",  # labels of the form
     "headers.py",  # for browsers

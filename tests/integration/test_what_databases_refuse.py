@@ -128,7 +128,7 @@ def test_a_table_with_another_type_is_refused_by_the_name_of_the_column_or_loses
         assert dict(row) == vars(replace(SNAPSHOT, credit_sms=2))
         return
     told = refusal(engine)
-    assert "Nothing was written; alter it so that it has: " in told
+    assert "Nothing was written. Alter it so that it has: " in told
     wanted = f"{column} {TABLE.c[column].type.compile(dialect=engine.dialect)}"
     assert wanted in told
     assert told.count("map_index") == 0 or engine.dialect.name == "duckdb", "only what is wrong is named"
