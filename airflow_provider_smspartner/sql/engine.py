@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -16,30 +14,29 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
 )
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.sql.connections import engine_of, module_of, sql_hook_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
     from sqlalchemy.engine import Engine
 
-_PACKAGES = {
-    "duckdb": "apache-airflow-providers-duckdb duckdb-engine",
-    "gcpbigquery": "apache-airflow-providers-google sqlalchemy-bigquery",
-    "mssql": "apache-airflow-providers-microsoft-mssql",
-    # Its other dependency, mysqlclient, is compiled, and PyMySQL does as well: see _make_engine.
-    "mysql": "pymysql && pip install --no-deps apache-airflow-providers-mysql",
-    "oracle": "apache-airflow-providers-oracle",
-    "postgres": "apache-airflow-providers-postgres",
-    "redshift": "apache-airflow-providers-amazon sqlalchemy-redshift",
-    "snowflake": "apache-airflow-providers-snowflake snowflake-sqlalchemy",
-    "sqlite": "apache-airflow-providers-sqlite",
-    "trino": "apache-airflow-providers-trino 'trino[sqlalchemy]'",
+_EXTRAS = {
+    "clickhouse": "clickhouse",
+    "databricks": "databricks",
+    "duckdb": "duckdb",
+    "gcpbigquery": "bigquery",
+    "mssql": "mssql",
+    "oracle": "oracle",
+    "postgres": "postgres",
+    "redshift": "redshift",
+    "snowflake": "snowflake",
+    "sqlite": "sqlite",
+    "trino": "trino",
 }
-"""By connection type: its provider, and what an engine needs that the provider does not bring."""
+"""By connection type: the extra of this package that brings its provider, and what an engine needs besides."""
 
 _DRIVERS = {
     "MySQLdb": "pymysql",
@@ -67,7 +64,7 @@ def make_engine(sql_conn_id: str) -> Engine:
     conn_type = connection.conn_type or ""
     try:
         with _without_debug_lines(hook):
-            engine = _make_engine(hook, connection)
+            engine = engine_of(hook, connection)
     except NoSuchModuleError:
         told = f"SQLAlchemy has no dialect for it: {_advice(conn_type)}"
     except ImportError as error:
@@ -76,7 +73,7 @@ def make_engine(sql_conn_id: str) -> Engine:
         told = f"its provider lacks an optional package: {_advice(conn_type)}"
     except NotImplementedError:
         told = f"{type(hook).__name__} makes no SQLAlchemy engine: name the connection of another database"
-    except (SQLAlchemyError, ValueError, TypeError) as error:
+    except (SQLAlchemyError, ValueError, TypeError, RuntimeError, AirflowException) as error:
         told = f"its fields and extras make no database URL ({type(error).__name__}): check each of them"
     else:
         if engine.dialect.name not in _FILES or engine.url.database not in {None, "", ":memory:"}:
@@ -109,7 +106,7 @@ def _resolve(sql_conn_id: str) -> tuple[DbApiHook, Connection]:
     try:
         connection = BaseHook.get_connection(sql_conn_id)
         conn_type = connection.conn_type or ""
-        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
+        hook = sql_hook_of(connection)
         if isinstance(hook, DbApiHook):
             return hook, connection
         told = _no_sql_hook(conn_type)
@@ -129,52 +126,23 @@ def _resolve(sql_conn_id: str) -> tuple[DbApiHook, Connection]:
 
 
 def _no_sql_hook(conn_type: str) -> str:
+    if conn_type == "google_cloud_platform":
+        return "its type, 'google_cloud_platform', has no SQL hook: make a connection of type 'gcpbigquery'"
     return f"its type, {conn_type!r}, has no SQL hook: name the connection of a database in sql_conn_id"
 
 
-def _make_engine(hook: DbApiHook, connection: Connection) -> Engine:
-    arguments = _engine_arguments(hook, connection.conn_type or "")
-    if connection.conn_type != "mysql":
-        engine: Engine = hook.get_sqlalchemy_engine(**arguments)
-        return engine
-    # The hook spells a blank as "+", which SQLAlchemy takes for a plus.
-    url = make_url(hook.get_uri())
-    url = url.set(username=connection.login, password=connection.password, database=connection.schema)
-    options = arguments.get("engine_kwargs", {})
-    try:
-        return create_engine(url, **options)
-    except ImportError as error:
-        # The hook's default is compiled, and so is often not there; PyMySQL needs no compiler.
-        if _module(error) != "MySQLdb" or find_spec("pymysql") is None:
-            raise
-    return create_engine(url.set(drivername="mysql+pymysql"), **options)
-
-
-def _engine_arguments(hook: DbApiHook, conn_type: str) -> dict[str, Any]:
-    """Return what the hook's own connections obey and its engine forgets: TLS above all, which must not go missing."""
-    options: dict[str, Any] = {}
-    ignored = getattr(hook, "ignored_extra_options", None)
-    if ignored is not None:  # PostgresHook's: all others are libpq's
-        options = {name: value for name, value in hook.connection_extra.items() if name not in ignored}
-    elif conn_type == "mysql" and "ssl" in hook.connection_extra:
-        ssl = hook.connection_extra["ssl"]
-        options = {"ssl": dict(json.loads(ssl) if isinstance(ssl, str) else ssl)}
-    return {"engine_kwargs": {"connect_args": options}} if options else {}
-
-
 def _missing(error: ImportError, conn_type: str) -> str:
-    module = _module(error)
+    module = module_of(error)
     advice = f"pip install {_DRIVERS[module]}" if module in _DRIVERS else _advice(conn_type)
     return f"{module} cannot be imported: {advice}"
 
 
-def _module(error: ImportError) -> str:
-    return (error.name or "its driver").partition(".")[0]
-
-
 def _advice(conn_type: str) -> str:
-    if conn_type in _PACKAGES:
-        return f"pip install {_PACKAGES[conn_type]}"
+    if conn_type == "mysql":
+        # The provider's other dependency, mysqlclient, is compiled, and PyMySQL does as well.
+        return "pip install pymysql && pip install --no-deps apache-airflow-providers-mysql"
+    if conn_type in _EXTRAS:
+        return f"pip install 'airflow-provider-smspartner[{_EXTRAS[conn_type]}]'"
     return "install that database's Airflow provider, and what SQLAlchemy needs for it"
 
 

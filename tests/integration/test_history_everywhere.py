@@ -38,7 +38,7 @@ def taken() -> list[Snapshot]:
     moments = [START + chance.random() * (END - START) for _ in range(60)]
     moments += [START, END, START - timedelta(hours=1), END + timedelta(microseconds=1), moments[0], moments[1]]
     return [
-        snapshot(conn_id, at, None if chance.random() < 0.1 else Decimal(chance.randrange(10**9)) / 10**6, number)
+        snapshot(conn_id, at, None if chance.random() < 0.1 else Decimal(chance.randrange(10**9)) / 10**3, number)
         for conn_id in [*ACCOUNTS, "of_nobody"]
         for number, at in enumerate(moments)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -186,13 +187,15 @@ def test_a_connection_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("conn_type", "module", "package"),
     [
-        ("gcpbigquery", "google", "apache-airflow-providers-google sqlalchemy-bigquery"),
-        ("mssql", "microsoft", "apache-airflow-providers-microsoft-mssql"),
+        ("clickhouse", "clickhousedb", "'airflow-provider-smspartner[clickhouse]'"),
+        ("databricks", "databricks", "'airflow-provider-smspartner[databricks]'"),
+        ("gcpbigquery", "google", "'airflow-provider-smspartner[bigquery]'"),
+        ("mssql", "microsoft", "'airflow-provider-smspartner[mssql]'"),
         ("mysql", "mysql", "pymysql && pip install --no-deps apache-airflow-providers-mysql"),
-        ("oracle", "oracle", "apache-airflow-providers-oracle"),
-        ("redshift", "amazon", "apache-airflow-providers-amazon sqlalchemy-redshift"),
-        ("snowflake", "snowflake", "apache-airflow-providers-snowflake"),
-        ("trino", "trino", "apache-airflow-providers-trino"),
+        ("oracle", "oracle", "'airflow-provider-smspartner[oracle]'"),
+        ("redshift", "amazon", "'airflow-provider-smspartner[redshift]'"),
+        ("snowflake", "snowflake", "'airflow-provider-smspartner[snowflake]'"),
+        ("trino", "trino", "'airflow-provider-smspartner[trino]'"),
     ],
 )
 def test_a_type_without_its_provider_is_told_what_to_install(
@@ -220,8 +223,11 @@ def test_a_type_without_a_sql_hook_is_named(warehouse: Connection, conn_type: st
 @pytest.mark.parametrize(
     ("scheme", "told"),
     [
-        ("postgresql+pg8000", "pg8000 cannot be imported: pip install apache-airflow-providers-postgres"),
-        ("postgresql+nonesuch", "SQLAlchemy has no dialect for it: pip install apache-airflow-providers-postgres"),
+        ("postgresql+pg8000", "pg8000 cannot be imported: pip install 'airflow-provider-smspartner[postgres]'"),
+        (
+            "postgresql+nonesuch",
+            "SQLAlchemy has no dialect for it: pip install 'airflow-provider-smspartner[postgres]'",
+        ),
         ("mysql", "its fields and extras make no database URL (ValueError)"),
     ],
 )
@@ -237,8 +243,12 @@ def test_a_driver_or_dialect_that_is_missing_is_named(warehouse: Connection, sch
         ("postgres", ImportError(SECRET, name="psycopg.pq"), "pip install 'psycopg[binary]'"),
         ("exotic", ImportError(SECRET, name="mysql.connector"), "pip install mysql-connector-python"),
         ("exotic", ImportError(SECRET), "its driver cannot be imported: install that database's Airflow provider"),
-        ("duckdb", sa.exc.NoSuchModuleError(SECRET), "pip install apache-airflow-providers-duckdb duckdb-engine"),
-        ("oracle", AirflowOptionalProviderFeatureException(SECRET), "pip install apache-airflow-providers-oracle"),
+        ("duckdb", sa.exc.NoSuchModuleError(SECRET), "pip install 'airflow-provider-smspartner[duckdb]'"),
+        (
+            "oracle",
+            AirflowOptionalProviderFeatureException(SECRET),
+            "pip install 'airflow-provider-smspartner[oracle]'",
+        ),
         ("exotic", NotImplementedError(SECRET), "WithoutEngineHook makes no SQLAlchemy engine"),
         ("exotic", sa.exc.ArgumentError(SECRET), "make no database URL (ArgumentError)"),
         ("exotic", TypeError(SECRET), "make no database URL (TypeError)"),
@@ -299,7 +309,7 @@ def test_mysql_without_mysqlclient_goes_over_pymysql_or_asks_for_it(
         conn_type="mysql", login="anna", password="a b+c", schema="odd name", extra={"ssl": {"ca": "/ca.pem"}}
     )
     if not has_pymysql:
-        monkeypatch.setattr("airflow_provider_smspartner.sql.engine.find_spec", lambda _: None)
+        monkeypatch.setattr("airflow_provider_smspartner.sql.connections.find_spec", lambda _: None)
         assert told_of(conn_id).endswith("MySQLdb cannot be imported: pip install pymysql")
         return
     engine = make_engine(conn_id)
@@ -326,7 +336,7 @@ def test_a_hook_that_cannot_be_imported_is_told_what_to_install(
         raise ModuleNotFoundError(SECRET, name="duckdb")
 
     serve_by(monkeypatch, get_hook)
-    assert "duckdb cannot be imported: pip install apache-airflow-providers-duckdb" in told_of(
+    assert "duckdb cannot be imported: pip install 'airflow-provider-smspartner[duckdb]'" in told_of(
         warehouse(conn_type="duckdb")
     )
 
@@ -341,3 +351,10 @@ def test_what_a_provider_itself_says_of_its_connection_is_left_as_it_is(
     serve(StrictHook)
     with pytest.raises(AirflowException, match="cannot both be set"):
         make_engine(warehouse(conn_type="exotic"))
+
+
+def test_each_extra_that_an_error_names_is_one_of_the_package() -> None:
+    from airflow_provider_smspartner.sql.engine import _EXTRAS
+
+    declared = set(distribution("airflow-provider-smspartner").metadata.get_all("Provides-Extra") or ())
+    assert set(_EXTRAS.values()) <= declared
