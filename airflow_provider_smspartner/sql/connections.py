@@ -23,11 +23,14 @@ _CLICKHOUSE_OPTIONS = ("connect_timeout", "send_receive_timeout", "compress")
 
 def sql_hook_of(connection: Connection) -> Any:
     """Return the hook that speaks SQL: of Databricks' two, Airflow knows the other one by the connection's type."""
-    if connection.conn_type == "databricks":
-        from airflow.providers.databricks.hooks.databricks_sql import DatabricksSqlHook
+    hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
+    if connection.conn_type != "databricks":
+        return hook
+    from airflow.providers.databricks.hooks.databricks_sql import DatabricksSqlHook
 
-        return DatabricksSqlHook(connection.conn_id)
-    return connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's own
+    extras = connection.extra_dejson
+    schema = connection.schema or extras.get("schema")
+    return DatabricksSqlHook(connection.conn_id, catalog=extras.get("catalog"), schema=schema)
 
 
 def engine_of(hook: DbApiHook, connection: Connection) -> Engine:
@@ -81,7 +84,8 @@ def _clickhouse(hook: DbApiHook, connection: Connection) -> Engine:
     if settings := _as_object(extras.get("session_settings")):
         options["settings"] = settings
     url = _url("clickhousedb", connection, default_port=8123, database=connection.schema or "default")
-    return create_engine(url.set(username=connection.login or "default"), connect_args=options)
+    url = url.set(username=connection.login or "default", password=connection.password)
+    return create_engine(url, connect_args=options)
 
 
 def _by_its_own_connections(drivername: str, default_port: int) -> Maker:
@@ -89,7 +93,7 @@ def _by_its_own_connections(drivername: str, default_port: int) -> Maker:
 
     def make(hook: DbApiHook, connection: Connection) -> Engine:
         url = _url(drivername, connection, default_port=default_port, database=connection.schema or None)
-        return create_engine(url.set(password=None), creator=hook.get_conn)
+        return create_engine(url, creator=hook.get_conn)
 
     return make
 
@@ -99,15 +103,14 @@ def _trino(hook: DbApiHook, connection: Connection) -> Engine:
     catalog = str(connection.extra_dejson.get("catalog", "hive"))
     database = f"{catalog}/{connection.schema}" if connection.schema else catalog
     url = _url("trino", connection, default_port=8080, database=database)
-    return create_engine(url.set(password=None), creator=hook.get_conn)
+    return create_engine(url, creator=hook.get_conn)
 
 
 def _url(drivername: str, connection: Connection, *, default_port: int, database: str | None) -> URL:
-    # Made of its parts: in a text a password would have to be quoted, which Oracle's hook does not.
+    """Return the URL without the password, which whoever connects gives to the driver itself, unquoted."""
     return URL.create(
         drivername,
         username=connection.login,
-        password=connection.password,
         host=connection.host,
         port=connection.port or default_port,
         database=database,

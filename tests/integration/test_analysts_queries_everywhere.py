@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.engine import Engine
 
+from airflow_provider_smspartner.exceptions import SMSPartnerError
 from tests.analysts import QUERIES, ask_translated, promised_everywhere, write, write_example
 
 LARGEST = "999999999999.999999"
