@@ -254,6 +254,19 @@ def test_the_forecasting_example_warns_of_the_account_that_is_short(
     assert re.fullmatch(r"smspartner_paris: credit until 20\d\d-\d\d-\d\d", line)
 
 
+def test_the_pruning_example_deletes_what_is_older_than_two_years(
+    examples: DagBag, warehouse: sqlite3.Connection, run_dag: Any, tmp_path: Path
+) -> None:
+    take_daily_snapshots(tmp_path / "warehouse.db", paris=(3, 2, 1))
+    warehouse.execute(
+        "UPDATE smspartner_credit_snapshots SET captured_at = '2020-01-01 00:00:00' WHERE credit_sms = 30"
+    )
+    warehouse.commit()
+    assert run_dag(examples.dags["smspartner_prune_snapshots"]).state == "success"
+    left = warehouse.execute("SELECT credit_sms FROM smspartner_credit_snapshots ORDER BY captured_at").fetchall()
+    assert left == [(20,), (10,)]
+
+
 def test_the_dag_in_the_readme_is_one() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
