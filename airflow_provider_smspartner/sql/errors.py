@@ -381,7 +381,8 @@ def _is_other(kind: TypeEngine[Any], wanted: TypeEngine[Any], engine: Engine) ->
 
 
 def _is_text(kind: TypeEngine[Any]) -> bool:
-    return isinstance(kind, sa.String) or getattr(kind, "python_type", None) is str
+    # ClickHouse's dialect has a String that is none of SQLAlchemy's.
+    return isinstance(kind, sa.String) or type(kind).__name__ == "String"
 
 
 def _spelled(kind: TypeEngine[Any], engine: Engine) -> str:
