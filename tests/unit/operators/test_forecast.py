@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import Asset
 
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerConfigurationError
 from airflow_provider_smspartner.operators.forecast import CreditsForecastOperator
+from tests.airflow_versions import needs_a_hash_of_assets
 from tests.daily_snapshots import take_daily_snapshots
 
 
@@ -42,6 +43,7 @@ def test_each_account_is_foreseen_in_the_order_asked_for(warehouse: Path) -> Non
     assert [one["credit"] for one in told] == ["28.000000", "10.000000", None]
 
 
+@needs_a_hash_of_assets
 def test_the_events_of_outlets_carry_the_same(warehouse: Path) -> None:
     take_daily_snapshots(warehouse, smspartner_default=(30, 20, 10))
     asset, happening = Asset("forecast"), context()
