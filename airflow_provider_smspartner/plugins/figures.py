@@ -66,7 +66,7 @@ class Overview:
 
 
 @dataclass
-class Ledger:
+class LedgerFigures:
     """The reservations of an account, or of all, and what kept the page from them."""
 
     held: list[Reservation] = field(default_factory=list)
@@ -119,14 +119,14 @@ def history(
     return of_days, of_rate.forecast()
 
 
-def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_count: int = 0) -> Ledger:
+def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_count: int = 0) -> LedgerFigures:
     """
     Return who holds credit and who waits for it.
 
     :param conn_id: of one connection; None for all
     :param ended_count: how many to tell of those that have ended, the last first
     """
-    shown = Ledger()
+    shown = LedgerFigures()
     if not settings.reservations_conn_id:
         return shown
     hook = CreditReservationsHook(
@@ -167,7 +167,9 @@ def _accounts(settings: PageSettings, engine: Engine, table: Table) -> Sequence[
     return settings.accounts or accounts_in(engine, table, attempts=1)
 
 
-def _figures(engine: Engine, table: Table, conn_ids: Sequence[str], ledger: Ledger | None) -> list[AccountFigures]:
+def _figures(
+    engine: Engine, table: Table, conn_ids: Sequence[str], ledger: LedgerFigures | None
+) -> list[AccountFigures]:
     if not conn_ids:
         return []
     now = datetime.now(UTC)
@@ -182,7 +184,7 @@ def _figures(engine: Engine, table: Table, conn_ids: Sequence[str], ledger: Ledg
     return sorted(accounts, key=_what_ends_first)
 
 
-def _held(ledger: Ledger, conn_id: str, credits: Credits) -> Decimal | None:
+def _held(ledger: LedgerFigures, conn_id: str, credits: Credits) -> Decimal | None:
     if ledger.problem:
         return None
     # Connections may share an account, and then what is reserved by one is held of all.
