@@ -19,49 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test faults fuzz check docs snowflake mysql warehouses matrix system system-kills system-celery system-reservations airflow browser bench bench-quick constraints clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
-demo: $(READY) ## two campaigns at once on real Airflow, on credit for one: nobody ends short, and the history is kept
-	@$(BIN)/python -m demo
-
-# Workers of their own: most of a test of a task is waiting.
-PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=worksteal
-
-test: $(READY) ## unit tests, and integration tests with real databases
-	@$(PYTEST) -rs
-
-faults: $(READY) ## the fault matrix: each fault on the way to SMS Partner, in each mode
-	@$(PYTEST) tests/faults
-
-fuzz: $(READY) ## the property tests with many more inputs: 700,000 answers, and what the table and a gate take (10 minutes)
-	@$(PYTEST) -p no:cacheprovider --hypothesis-profile=fuzz $(shell find tests/unit -name 'test_*_properties.py')
-
-check: $(READY) ## lint, types, and what a release would hold
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
-	@$(BIN)/deptry . 2>/dev/null || $(BIN)/deptry .
-	@rm -rf dist
-	@$(BIN)/python -m build --no-isolation -qq
-	@$(BIN)/twine --no-color check --strict dist/*
-	@$(BIN)/python -m pytest -q tests/packaging
-
-docs: $(READY) ## the documentation, warnings as errors; its links, commands and snippets checked
-	@rm -rf build/docs
-	@$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
-	@$(PYTEST) tests/docs
-
-snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in for Snowflake
-	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
-
-mysql: $(MYSQL)/.ready ## the snapshots over Airflow's own MySQL provider (needs a compiler and MySQL's headers)
-	@TEST_MYSQL=1 $(MYSQL)/bin/python -m pytest -q tests/integration -k mysql
-
-warehouses: $(WAREHOUSES)/.ready ## the snapshots on ClickHouse, on stand-ins for BigQuery and Redshift, and as others would be asked
-	@TEST_WAREHOUSES=1 $(WAREHOUSES)/bin/python -m pytest -q tests/integration -m warehouses
-
-matrix: $(READY) ## the tests on each Airflow and Python that this is for, in environments of their own
-	@$(BIN)/python tests/matrix.py
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
 
 # As a user gets it: from the wheel, which a repository on the path would stand in for.
 define install_wheel
@@ -71,38 +30,88 @@ define install_wheel
 		--reinstall-package airflow-provider-smspartner $(1)/dist/*.whl $(3)
 endef
 
-system: $(SYSTEM)/.ready ## the wheel on a real Airflow: 55 gates, two watchers, the triggerer killed meanwhile (4 minutes)
+##@ To begin with
+
+demo: $(READY) ## two campaigns at once on credit for one, on real Airflow with a sandbox account (1 minute)
+	@$(BIN)/python -m demo
+
+# The example DAGs keep their snapshots in SQLite.
+airflow: $(AIRFLOW)/.ready ## the same to click through: Airflow's web pages, the example DAGs, the credit page; Ctrl-C ends it
+	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
+	@$(BIN)/python -m demo.look_around $(AIRFLOW)
+
+# Workers of their own: most of a test of a task is waiting.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+test: $(READY) ## unit tests, and integration tests on real databases (3 minutes)
+	@$(PYTEST) -rs
+
+##@ Tests of a part
+
+faults: $(READY) ## each fault on the way to SMS Partner and to a ledger, in each mode (2 minutes)
+	@$(PYTEST) tests/faults
+
+fuzz: $(READY) ## the property tests with many more inputs, 700,000 answers among them (10 minutes)
+	@$(PYTEST) -p no:cacheprovider --hypothesis-profile=fuzz $(shell find tests/unit -name 'test_*_properties.py')
+
+check: $(READY) ## lint, types, dependencies, and what a release would hold (20 seconds)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/deptry . 2>/dev/null || $(BIN)/deptry .
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation -qq
+	@$(BIN)/twine --no-color check --strict dist/*
+	@$(BIN)/python -m pytest -q tests/packaging
+
+docs: $(READY) ## the documentation, warnings as errors; its links, commands and snippets checked (40 seconds)
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+	@$(PYTEST) tests/docs
+
+snowflake: $(SNOWFLAKE)/.ready ## the snapshots in Snowflake's dialect, on a stand-in (30 seconds)
+	@TEST_SNOWFLAKE=1 $(SNOWFLAKE)/bin/python -m pytest -q tests/integration -k snowflake
+
+mysql: $(MYSQL)/.ready ## the snapshots over Airflow's own MySQL provider; needs a compiler and MySQL's headers (1 minute)
+	@TEST_MYSQL=1 $(MYSQL)/bin/python -m pytest -q tests/integration -k mysql
+
+warehouses: $(WAREHOUSES)/.ready ## the snapshots on ClickHouse, on stand-ins for BigQuery and Redshift; others compiled (2 minutes)
+	@TEST_WAREHOUSES=1 $(WAREHOUSES)/bin/python -m pytest -q tests/integration -m warehouses
+
+matrix: $(READY) ## the tests on each Airflow and Python that this is for (10 minutes)
+	@$(BIN)/python tests/matrix.py
+
+##@ Tests on a whole Airflow
+
+system: $(SYSTEM)/.ready ## the wheel on a real Airflow on this machine (4 minutes)
 	$(call install_wheel,$(SYSTEM),constraints/dev.txt)
 	@$(BIN)/python -m pytest -q tests/system/one_machine
 
-system-kills: $(CLUSTER)/.ready ## the same on PostgreSQL, while one part after the other is killed
+system-kills: $(CLUSTER)/.ready ## the same on PostgreSQL, while one part after the other is killed (6 minutes)
 	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
 	@$(BIN)/python -m pytest -q tests/system/kills
 
-system-celery: $(CLUSTER)/.ready ## the same on Celery, Redis and PostgreSQL, with two workers
+system-celery: $(CLUSTER)/.ready ## the same on Celery, Redis and PostgreSQL, with two workers (3 minutes)
 	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
 	@$(BIN)/python -m pytest -q tests/system/celery
 
-system-reservations: $(CLUSTER)/.ready ## forty campaigns at once on credit for ten, on PostgreSQL and on Celery: nobody ends short
+system-reservations: $(CLUSTER)/.ready ## forty campaigns at once on credit for ten: nobody ends short (6 minutes)
 	$(call install_wheel,$(CLUSTER),constraints/cluster.txt)
 	@$(BIN)/python -m pytest -q -rs tests/system/reservations
 	@ON_CELERY=1 $(BIN)/python -m pytest -q -rs tests/system/reservations
 
-# The example DAGs keep their snapshots in SQLite.
-airflow: $(AIRFLOW)/.ready ## a real Airflow to look around in, with a sandbox, until Ctrl-C
-	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
-	@$(BIN)/python -m demo.look_around $(AIRFLOW)
-
 # Apart, as in one session two Airflows would run at the same time.
-browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser (needs Chromium)
+browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser; needs Chromium (4 minutes)
 	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
 	@$(BIN)/python -m pytest -q -rs tests/system/browser
 	@$(BIN)/python -m pytest -q -rs tests/system/look_around
 
-bench: $(BENCH)/.ready ## what this costs beside what people write today, into docs/: 25 minutes of an idle machine
+##@ Measure and maintain
+
+bench: $(BENCH)/.ready ## what this costs beside what people write today, into docs/ (25 minutes of an idle machine)
 	@$(BENCH)/bin/python -m benchmarks $(FIGURES)
 
-bench-quick: $(BENCH)/.ready ## whether each benchmark still runs, at small sizes; nothing is kept
+bench-quick: $(BENCH)/.ready ## whether each benchmark still runs, at small sizes; nothing is kept (2 minutes)
 	@$(BENCH)/bin/python -m benchmarks --quick $(FIGURES)
 
 # No configuration: one machine's package index must not decide what everybody installs.

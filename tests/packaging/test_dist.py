@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from email import message_from_bytes
 from email.message import Message
@@ -63,6 +64,19 @@ def test_the_sdist_builds_the_same_wheel_as_the_tree(shipped: dict[str, bytes], 
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-qq", "--outdir", tmp_path]
     subprocess.run(build, cwd=ROOT, check=True)
     assert contents(tmp_path / built_wheel().name) == shipped
+
+
+def test_the_sdist_holds_the_documentation_the_examples_and_the_changelog() -> None:
+    listed = subprocess.check_output(["git", "ls-files", "docs", "example_dags"], cwd=ROOT, text=True).split()
+    top = f"{PACKAGE}-{__version__}/"
+    with tarfile.open(ROOT / "dist" / f"{PACKAGE}-{__version__}.tar.gz") as archive:
+        held = {name.removeprefix(top) for name in archive.getnames()}
+    assert {*listed, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "README.md", "LICENSE"} <= held
+    assert not [name for name in held if "__pycache__" in name]
+
+
+def test_the_metadata_is_of_a_version_that_last_year_s_tools_take(metadata: Message) -> None:
+    assert metadata["Metadata-Version"] == "2.4"
 
 
 def test_the_metadata_says_what_an_index_and_its_readers_look_for(metadata: Message) -> None:
