@@ -101,10 +101,11 @@ system-reservations: $(CLUSTER)/.ready ## forty campaigns at once on credit for 
 	@ON_CELERY=1 $(BIN)/python -m pytest -q -rs tests/system/reservations
 
 # Apart, as in one session two Airflows would run at the same time.
-browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages in a real browser; needs Chromium (4 minutes)
+browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages, and those of make docs, in a real browser; needs Chromium (4 minutes)
 	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
 	@$(BIN)/python -m pytest -q -rs tests/system/browser
 	@$(BIN)/python -m pytest -q -rs tests/system/look_around
+	@$(BIN)/python -m pytest -q -rs tests/system/layout
 
 ##@ Measure and maintain
 

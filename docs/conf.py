@@ -39,7 +39,7 @@ autodoc_typehints_description_target = "documented_params"
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
-html_title = "SMS Partner for Apache Airflow"
+html_title = f"SMS Partner for Apache Airflow {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["wide-tables.css"]
 html_copy_source = False

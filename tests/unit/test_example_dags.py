@@ -267,8 +267,22 @@ def test_the_pruning_example_deletes_what_is_older_than_two_years(
     assert left == [(20,), (10,)]
 
 
-def test_the_dag_in_the_readme_is_one() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
+def test_the_dag_in_the_readme_runs_over_its_connections(
+    sandbox: SMSPartnerSandbox, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_dag: Any
+) -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exported = {name: json.loads(value) for name, value in re.findall(r"^export (\w+)='(.+)'$", readme, re.MULTILINE)}
+    assert set(exported) == {"AIRFLOW_CONN_SMSPARTNER_DEFAULT", "AIRFLOW_CONN_WAREHOUSE"}
+    # As they stand, but for an account and a file of the test's own.
+    account = json.loads(sandbox.connection_json())
+    assert exported["AIRFLOW_CONN_SMSPARTNER_DEFAULT"].keys() <= account.keys()
+    exported["AIRFLOW_CONN_SMSPARTNER_DEFAULT"] |= account
+    exported["AIRFLOW_CONN_WAREHOUSE"]["host"] = str(tmp_path / "credits.db")
+    for name, connection in exported.items():
+        monkeypatch.setenv(name, json.dumps(connection))
     names: dict[str, Any] = {}
     exec(code, names)
-    assert set(names["dag"].task_ids) == {"enough_credit", "snapshot"}
+    assert run_dag(names["dag"]).state == "success"
+    with closing(sqlite3.connect(tmp_path / "credits.db")) as database:
+        assert database.execute("SELECT balance FROM smspartner_credit_snapshots").fetchall() == [("10225.119000",)]
