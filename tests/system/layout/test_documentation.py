@@ -1,4 +1,4 @@
-"""The documentation as ``make docs`` built it, in a browser: no page scrolls sideways at any width, and nothing is cut."""
+"""The documentation as ``make docs`` built it, in a browser: at no width does a page scroll sideways or get cut."""
 
 from __future__ import annotations
 
