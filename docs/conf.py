@@ -44,6 +44,7 @@ html_static_path = ["_static"]
 html_css_files = ["wide-tables.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_domain_indices = False
 
 
 def _read_markdown(_: Sphinx, path: Path, __: str, content: list[str]) -> None:

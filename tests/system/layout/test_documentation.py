@@ -16,9 +16,9 @@ from tests.system.browser.conftest import ARGUMENTS, CHROMIUM
 BUILT = Path(__file__).parents[3] / "build" / "docs"
 WIDTHS = (320, 768, 1366, 1440, 1920)
 
-# What reaches out of the text's box, unless a frame around it scrolls.
+# What reaches out of the box around the text, unless a frame around it scrolls.
 CUT = """() => {
-    const box = document.querySelector("article").getBoundingClientRect();
+    const box = document.querySelector(".content").getBoundingClientRect();
     const scrolls = element => {
         for (let up = element; up && up.tagName !== "ARTICLE"; up = up.parentElement)
             if (["auto", "scroll"].includes(getComputedStyle(up).overflowX)) return true;
