@@ -239,3 +239,27 @@ def test_the_accounts_named_in_the_configuration_are_shown_alone(
     rows = cells(browse("viewer").text)[1:]
     assert [(row[0], row[1], row[3]) for row in rows] == [("lyon", "0 min ago", "98.0"), ("unread", "never", "unknown")]
     assert browse("viewer", "account?conn_id=paris").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address"),
+    [
+        ("http://airflow.example", "/smspartner/"),
+        ("http://airflow.example/team/airflow/", "/team/airflow/smspartner/"),
+        ("", "/smspartner/"),
+    ],
+)
+def test_the_menu_leads_to_the_page_where_airflow_lives_under_a_path(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, address: str
+) -> None:
+    from airflow_provider_smspartner.plugins import credit_page
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    assert credit_page._address() == address
+
+
+def test_the_page_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_smspartner.plugins import credit_page
+
+    monkeypatch.setenv("AIRFLOW__SMSPARTNER__CREDIT_PAGE", "False")
+    assert not credit_page._is_on()
