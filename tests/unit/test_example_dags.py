@@ -281,8 +281,9 @@ def test_the_dag_in_the_readme_runs_over_its_connections(
     exported["AIRFLOW_CONN_WAREHOUSE"]["host"] = str(tmp_path / "credits.db")
     for name, connection in exported.items():
         monkeypatch.setenv(name, json.dumps(connection))
-    names: dict[str, Any] = {}
-    exec(code, names)
-    assert run_dag(names["dag"]).state == "success"
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "campaign.py").write_text(code)
+    assert run_dag(open_dag_bag(dags).dags["campaign"]).state == "success"
     with closing(sqlite3.connect(tmp_path / "credits.db")) as database:
         assert database.execute("SELECT balance FROM smspartner_credit_snapshots").fetchall() == [("10225.119000",)]
