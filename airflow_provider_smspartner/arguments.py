@@ -12,6 +12,9 @@ from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError
 LONGEST = timedelta(days=36_500)
 """Nobody waits longer, and Airflow cannot add it to a date."""
 
+SNAPSHOTS_TABLE = "smspartner_credit_snapshots"
+"""Where snapshots are, unless somebody says otherwise."""
+
 _LONGEST_TOLD = 60
 
 

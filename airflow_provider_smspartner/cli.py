@@ -9,7 +9,7 @@ from airflow.cli.cli_config import ARG_OUTPUT, ARG_VERBOSE, ActionCommand, Arg, 
 from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_smspartner.account import CreditType
-from airflow_provider_smspartner.arguments import integer_within
+from airflow_provider_smspartner.arguments import SNAPSHOTS_TABLE, integer_within
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import DEFAULT_TABLE, CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from airflow_provider_smspartner.reservation import Reservation
-
-
-_SNAPSHOTS = "smspartner_credit_snapshots"
 
 
 def _argument(*flags: str, **settings: Any) -> Arg:
@@ -50,7 +47,7 @@ def get_commands() -> list[GroupCommand]:
             "Forecast when the credit of an account runs out, from its snapshots",
             "show_forecast",
             _argument("--sql-conn-id", required=True, help="Airflow connection of the database of the snapshots"),
-            _argument("--table", default=_SNAPSHOTS, help=f"name of their table (default: {_SNAPSHOTS})"),
+            _argument("--table", default=SNAPSHOTS_TABLE, help=f"name of their table (default: {SNAPSHOTS_TABLE})"),
             _argument("--schema", help="schema of their table (default: where the connection points)"),
             _CONN_IDS,
             _argument("--credit-type", choices=list(map(str, CreditType)), default="balance", help="what is counted"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -149,19 +149,17 @@ class History:
 
     def forecast(self) -> Forecast:
         """Return when the credit runs out at the rate of this history, seen from its end."""
-        told = {"smspartner_conn_id": self.smspartner_conn_id, "credit_type": self.credit_type}
+        unknown = Forecast(self.smspartner_conn_id, self.credit_type)
         if not self.readings:
-            return Forecast(**told, unknown="no known reading in this time")  # type: ignore[arg-type]
+            return replace(unknown, unknown="no known reading in this time")
         last = self.readings[-1]
-        told |= {"credit": last.credit, "currency": last.currency, "known_at": last.at}  # type: ignore[dict-item]
-        rate = _Rate.of(self)
+        known = replace(unknown, credit=last.credit, currency=last.currency, known_at=last.at)
         if last.credit <= 0:
-            return Forecast(**told, runs_out_at=last.at, days_left=0.0)  # type: ignore[arg-type]
-        unknown = rate.why_unknown(len(self.readings))
-        told |= {"measured_days": round(rate.days, 2)}  # type: ignore[dict-item]
-        if unknown:
-            return Forecast(**told, unknown=unknown)  # type: ignore[arg-type]
-        return Forecast(**told, **_days_left(last, rate, self.end))  # type: ignore[arg-type]
+            return replace(known, runs_out_at=last.at, days_left=0.0)
+        rate = _Rate.of(self)
+        measured = replace(known, measured_days=round(rate.days, 2))
+        why = rate.why_unknown(len(self.readings))
+        return _at_rate(measured, last, rate, self.end) if why is None else replace(measured, unknown=why)
 
 
 @dataclass(frozen=True)
@@ -221,19 +219,20 @@ def _shares(step: Step, until: datetime) -> Iterator[tuple[int, timedelta]]:
         after = before
 
 
-def _days_left(last: Reading, rate: _Rate, now: datetime) -> dict[str, object]:
+def _at_rate(forecast: Forecast, last: Reading, rate: _Rate, now: datetime) -> Forecast:
     def days_left(per_day: Decimal) -> float | None:
         return None if per_day <= 0 else max(round((_used_up(last, per_day) - now) / DAY, 1), 0.0)
 
     spread = rate.spread
-    return {
-        "per_day": round(rate.per_day, 2),
-        "per_day_spread": None if spread is None else round(spread, 2),
-        "runs_out_at": _used_up(last, rate.per_day),
-        "days_left": days_left(rate.per_day),
-        "days_left_least": None if spread is None else days_left(rate.per_day + spread),
-        "days_left_most": None if spread is None else days_left(rate.per_day - spread),
-    }
+    return replace(
+        forecast,
+        per_day=round(rate.per_day, 2),
+        per_day_spread=None if spread is None else round(spread, 2),
+        runs_out_at=_used_up(last, rate.per_day),
+        days_left=days_left(rate.per_day),
+        days_left_least=None if spread is None else days_left(rate.per_day + spread),
+        days_left_most=None if spread is None else days_left(rate.per_day - spread),
+    )
 
 
 def _used_up(last: Reading, per_day: Decimal) -> datetime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_smspartner.arguments import boolean, distinct_texts, one_of, required_text, told
+from airflow_provider_smspartner.arguments import SNAPSHOTS_TABLE, boolean, distinct_texts, one_of, required_text, told
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerArgumentError,
     SMSPartnerConfigurationError,
@@ -66,7 +66,7 @@ class CreditsToSqlOperator(BaseOperator):
         *,
         sql_conn_id: str,
         smspartner_conn_id: str | Sequence[str] = "smspartner_default",
-        table: str = "smspartner_credit_snapshots",
+        table: str = SNAPSHOTS_TABLE,
         schema: str | None = None,
         create_table: bool = True,
         on_rerun: str = "replace",

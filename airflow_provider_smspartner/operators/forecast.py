@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_smspartner.account import CreditType
-from airflow_provider_smspartner.arguments import comes_later, distinct_texts, integer_within, one_of, required_text
+from airflow_provider_smspartner.arguments import (
+    SNAPSHOTS_TABLE,
+    comes_later,
+    distinct_texts,
+    integer_within,
+    one_of,
+    required_text,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -49,7 +56,7 @@ class CreditsForecastOperator(BaseOperator):
         *,
         sql_conn_id: str,
         smspartner_conn_id: str | Sequence[str] = "smspartner_default",
-        table: str = "smspartner_credit_snapshots",
+        table: str = SNAPSHOTS_TABLE,
         schema: str | None = None,
         credit_type: str = "balance",
         days: int | str = 7,

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from airflow_provider_smspartner.forecast import Forecast, History
     from airflow_provider_smspartner.reservation import Reservation
 
@@ -70,7 +72,7 @@ def draw(history: History, forecast: Forecast, campaigns: Sequence[Reservation],
     chart.add("credit", _with_gaps(history), show_dots=len(history.readings) < 60)
     chart.add("forecast", _ahead(history, forecast), show_dots=False, stroke_style={"dasharray": "4, 6", "width": 2})
     _mark(chart, "top-ups", [(step.after.at, step.after.credit) for step in history.top_ups])
-    _mark(chart, "campaigns", [(at, _credit_at(history, at)) for at in map(_granted, campaigns) if _is_in(history, at)])
+    _mark(chart, "campaigns", _granted(campaigns, history))
     return _without_scripts(chart)
 
 
@@ -101,18 +103,16 @@ def _ahead(history: History, forecast: Forecast) -> list[tuple[datetime, float]]
     return [(last.at, float(last.credit)), (until, float(last.credit) * (1 - share))]
 
 
-def _mark(chart: Any, name: str, points: Sequence[tuple[datetime | None, Any]]) -> None:
+def _granted(campaigns: Sequence[Reservation], history: History) -> list[tuple[datetime, int | Decimal]]:
+    """Return where campaigns were granted credit, at the last reading before."""
+    points = []
+    for at in [campaign.granted_at for campaign in campaigns if campaign.granted_at is not None]:
+        before = [reading.credit for reading in history.readings if reading.at <= at]
+        if before and at <= history.end:
+            points.append((at, before[-1]))
+    return points
+
+
+def _mark(chart: Any, name: str, points: Sequence[tuple[datetime, int | Decimal]]) -> None:
     if points:
         chart.add(name, [(at, float(credit)) for at, credit in points], stroke=False, dots_size=5)
-
-
-def _granted(campaign: Reservation) -> datetime | None:
-    return campaign.granted_at
-
-
-def _is_in(history: History, at: datetime | None) -> bool:
-    return at is not None and bool(history.readings) and history.readings[0].at <= at <= history.end
-
-
-def _credit_at(history: History, at: datetime | None) -> Any:
-    return [reading.credit for reading in history.readings if at is not None and reading.at <= at][-1]

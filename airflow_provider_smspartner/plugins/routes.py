@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -24,6 +25,9 @@ from airflow_provider_smspartner.plugins import chart, figures
 from airflow_provider_smspartner.plugins.headers import HEADERS, OF_A_PICTURE
 from airflow_provider_smspartner.plugins.settings import PageSettings
 from airflow_provider_smspartner.reservation import Reservation, exact_text
+
+if TYPE_CHECKING:
+    from airflow_provider_smspartner.forecast import Forecast, History
 
 Result = TypeVar("Result")
 
@@ -71,45 +75,41 @@ async def style() -> Response:
 
 
 @app.get("/")
-async def overview(user: GetUserDep) -> Response:
+async def overview() -> Response:
     """Show all accounts at a glance."""
     settings = PageSettings.read()
-    if not settings.snapshots_conn_id:
-        return _page("overview.html", settings=settings, accounts=[], problems=[], now=_now())
-    shown = await _within_time(lambda: figures.overview(settings))
+    is_set = bool(settings.snapshots_conn_id)
+    shown = await _within_time(lambda: figures.overview(settings)) if is_set else figures.Overview()
     return _page("overview.html", settings=settings, accounts=shown.accounts, problems=shown.problems, now=_now())
 
 
 @app.get("/account")
-async def account(user: GetUserDep, conn_id: str = "", days: str = "30", credit_type: str = "balance") -> Response:
+async def account(conn_id: str = "", days: str = "30", credit_type: str = "balance") -> Response:
     """Show the history of one account."""
-    asked, range_, settings = _asked(credit_type), _range(days), _configured()
-    found = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
+    asked = _Asked.of(conn_id, days, credit_type)
+    found = await _within_time(asked.history)
     if found is None:
         return _unknown(conn_id)
     history, forecast = found
-    query = f"conn_id={quote(conn_id, safe='')}&days={range_}&credit_type={asked}"
+    query = f"conn_id={quote(conn_id, safe='')}&days={asked.days}&credit_type={asked.credit_type}"
     return _page(
         "account.html",
         history=history,
         forecast=forecast,
-        days=range_,
+        days=asked.days,
         credit_types=list(CreditType),
         chart=f"chart.svg?{query}" if chart.can_draw() else None,
-        themes=chart.THEMES,
     )
 
 
 @app.get("/chart.svg")
 async def drawing(conn_id: str = "", days: str = "30", credit_type: str = "balance", theme: str = "light") -> Response:
     """Draw the history of one account."""
-    asked, range_, settings = _asked(credit_type), _range(days), _configured()
+    asked = _Asked.of(conn_id, days, credit_type)
     theme = one_of("theme", theme, chart.THEMES)
-    found = await _within_time(lambda: figures.history(settings, conn_id, asked, range_))
-    if found is None or not chart.can_draw():
+    svg = await _within_time(lambda: asked.drawn(theme)) if chart.can_draw() else None
+    if svg is None:
         return _unknown(conn_id)
-    ledger = await _within_time(lambda: figures.read_ledger(settings, conn_id, ended_count=ENDED_COUNT))
-    svg = await _within_time(lambda: chart.draw(*found, [*ledger.ended, *ledger.held], theme))
     return Response(svg, media_type="image/svg+xml", headers=OF_A_PICTURE)
 
 
@@ -133,19 +133,38 @@ async def _within_time(work: Callable[[], Result]) -> Result:
     return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(_WORKERS, work), TIME_LIMIT)
 
 
-def _configured() -> PageSettings:
-    settings = PageSettings.read()
-    if not settings.snapshots_conn_id:
-        raise SMSPartnerArgumentError("snapshots_conn_id is not set in [smspartner] of Airflow's configuration")
-    return settings
+@dataclass(frozen=True)
+class _Asked:
+    """What an address asks for of one account."""
 
+    settings: PageSettings
+    conn_id: str
+    days: int
+    credit_type: CreditType
 
-def _asked(credit_type: str) -> CreditType:
-    return CreditType(one_of("credit_type", credit_type, CreditType))
+    @classmethod
+    def of(cls, conn_id: str, days: str, credit_type: str) -> _Asked:
+        """
+        Read an address.
 
+        :raises SMSPartnerArgumentError: it makes no sense, or nobody has set where the snapshots are
+        """
+        asked = CreditType(one_of("credit_type", credit_type, CreditType))
+        range_ = integer_within("days", days, 1, MOST_DAYS)
+        settings = PageSettings.read()
+        if not settings.snapshots_conn_id:
+            raise SMSPartnerArgumentError("snapshots_conn_id is not set in [smspartner] of Airflow's configuration")
+        return cls(settings, conn_id, range_, asked)
 
-def _range(days: str) -> int:
-    return integer_within("days", days, 1, MOST_DAYS)
+    def history(self) -> tuple[History, Forecast] | None:
+        return figures.history(self.settings, self.conn_id, self.credit_type, self.days)
+
+    def drawn(self, theme: str) -> bytes | None:
+        found = self.history()
+        if found is None:
+            return None
+        ledger = figures.read_ledger(self.settings, self.conn_id, ended_count=ENDED_COUNT)
+        return chart.draw(*found, [*ledger.ended, *ledger.held], theme)
 
 
 def _unknown(conn_id: str) -> Response:

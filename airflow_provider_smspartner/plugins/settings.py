@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from airflow.configuration import conf
 
+from airflow_provider_smspartner.arguments import SNAPSHOTS_TABLE
+from airflow_provider_smspartner.hooks.reservations import DEFAULT_TABLE
+
 SECTION = "smspartner"
 
 
@@ -32,11 +35,11 @@ class PageSettings:
         """Return what the configuration says now."""
         return cls(
             snapshots_conn_id=_text("snapshots_conn_id"),
-            snapshots_table=_text("snapshots_table") or "smspartner_credit_snapshots",
+            snapshots_table=_text("snapshots_table") or SNAPSHOTS_TABLE,
             snapshots_schema=_text("snapshots_schema") or None,
             accounts=tuple(filter(None, (name.strip() for name in _text("accounts").split(",")))),
             reservations_conn_id=_text("reservations_conn_id"),
-            reservations_table=_text("reservations_table") or "smspartner_credit_reservations",
+            reservations_table=_text("reservations_table") or DEFAULT_TABLE,
             reservations_schema=_text("reservations_schema") or None,
         )
 

@@ -58,7 +58,7 @@ def _mysql(hook: DbApiHook, connection: Connection) -> Engine:
     url = make_url(hook.get_uri())
     url = url.set(username=connection.login, password=connection.password, database=connection.schema)
     ssl = connection.extra_dejson.get("ssl")
-    options = {} if ssl is None else {"ssl": dict(json.loads(ssl) if isinstance(ssl, str) else ssl)}
+    options = {} if ssl is None else {"ssl": _as_object(ssl)}
     try:
         return create_engine(url, connect_args=options)
     except ImportError as error:
@@ -76,10 +76,8 @@ def _bigquery(hook: Any, connection: Connection) -> Engine:
 
 def _clickhouse(hook: DbApiHook, connection: Connection) -> Engine:
     extras = connection.extra_dejson
-    options: dict[str, Any] = dict(_as_object(extras.get("client_kwargs")))
-    options |= {
-        name: extras[name] for name in ("connect_timeout", "send_receive_timeout", "compress") if name in extras
-    }
+    options = _as_object(extras.get("client_kwargs"))
+    options |= {name: extras[name] for name in _CLICKHOUSE_OPTIONS if name in extras}
     options |= {"secure": bool(extras.get("secure", False)), "verify": bool(extras.get("verify", True))}
     if settings := _as_object(extras.get("session_settings")):
         options["settings"] = settings
@@ -88,22 +86,26 @@ def _clickhouse(hook: DbApiHook, connection: Connection) -> Engine:
     return create_engine(url, connect_args=options)
 
 
-def _by_its_own_connections(drivername: str, default_port: int) -> Maker:
+def _by_its_own_connections(
+    drivername: str, default_port: int, database_of: Callable[[Connection], str | None]
+) -> Maker:
     """Return a maker that has the hook connect: it knows logins that no URL can tell, such as IAM and wallets."""
 
     def make(hook: DbApiHook, connection: Connection) -> Engine:
-        url = _url(drivername, connection, default_port=default_port, database=connection.schema or None)
+        url = _url(drivername, connection, default_port=default_port, database=database_of(connection))
         return create_engine(url, creator=hook.get_conn)
 
     return make
 
 
-def _trino(hook: DbApiHook, connection: Connection) -> Engine:
-    # The hook's own URL takes the schema for the catalog.
+def _schema(connection: Connection) -> str | None:
+    return connection.schema or None
+
+
+def _catalog(connection: Connection) -> str:
+    # Trino's hook makes a URL that takes the schema for the catalog.
     catalog = str(connection.extra_dejson.get("catalog", "hive"))
-    database = f"{catalog}/{connection.schema}" if connection.schema else catalog
-    url = _url("trino", connection, default_port=8080, database=database)
-    return create_engine(url, creator=hook.get_conn)
+    return f"{catalog}/{connection.schema}" if connection.schema else catalog
 
 
 def _url(drivername: str, connection: Connection, *, default_port: int, database: str | None) -> URL:
@@ -125,8 +127,8 @@ _MAKERS: dict[str, Maker] = {
     "clickhouse": _clickhouse,
     "gcpbigquery": _bigquery,
     "mysql": _mysql,
-    "oracle": _by_its_own_connections("oracle+oracledb", 1521),
-    "redshift": _by_its_own_connections("redshift+redshift_connector", 5439),
-    "trino": _trino,
+    "oracle": _by_its_own_connections("oracle+oracledb", 1521, _schema),
+    "redshift": _by_its_own_connections("redshift+redshift_connector", 5439, _schema),
+    "trino": _by_its_own_connections("trino", 8080, _catalog),
 }
 """By connection type; for all others the hook makes the engine."""

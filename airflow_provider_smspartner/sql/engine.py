@@ -23,19 +23,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
     from sqlalchemy.engine import Engine
 
-_EXTRAS = {
-    "clickhouse": "clickhouse",
-    "databricks": "databricks",
-    "duckdb": "duckdb",
-    "gcpbigquery": "bigquery",
-    "mssql": "mssql",
-    "oracle": "oracle",
-    "postgres": "postgres",
-    "redshift": "redshift",
-    "snowflake": "snowflake",
-    "sqlite": "sqlite",
-    "trino": "trino",
-}
+_NAMED_ALIKE = (
+    *("clickhouse", "databricks", "duckdb", "mssql", "oracle", "postgres"),
+    *("redshift", "snowflake", "sqlite", "trino"),
+)
+_EXTRAS = {name: name for name in _NAMED_ALIKE} | {"gcpbigquery": "bigquery"}
 """By connection type: the extra of this package that brings its provider, and what an engine needs besides."""
 
 _DRIVERS = {

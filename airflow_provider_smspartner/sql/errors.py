@@ -149,7 +149,7 @@ _KIND_OF_CLASS: dict[type[DBAPIError], _Kind] = {
 }
 """By what SQLAlchemy makes of an error that nothing above knows."""
 
-_LACKS = "lacks"
+_RIGHT_TYPES = "Their types are right: ask who runs the database what changes the values"
 
 NO_NAME = "the name is longer than the database keeps, or none that it takes: use another"
 
@@ -210,8 +210,9 @@ def translated(error: SQLAlchemyError, engine: Engine, table: sa.Table) -> SMSPa
         return key_error(engine, table)
     if kind is _Kind.TYPES:
         names = [column.name for column in table.columns]
-        other = other_types(engine, table, names) or names
-        return columns_error(engine, table, other, "has other types than needed in")
+        other = other_types(engine, table, names)
+        told = "has other types than needed in"
+        return columns_error(engine, table, other or names, told, are_to_alter=bool(other))
     return refusal(engine, table, _sentence(kind, name, engine, table))
 
 
@@ -233,22 +234,27 @@ def key_error(engine: Engine, table: sa.Table) -> SMSPartnerConfigurationError:
     return refusal(engine, table, told)
 
 
-def columns_error(engine: Engine, table: sa.Table, names: Iterable[str], what: str) -> SMSPartnerConfigurationError:
+def columns_error(
+    engine: Engine, table: sa.Table, names: Iterable[str], what: str, *, are_to_alter: bool = True
+) -> SMSPartnerConfigurationError:
     """
     Return the refusal of a table over some of its columns.
 
     :param what: is wrong with them: ``lacks``
+    :param are_to_alter: false where their types are right: to alter a column into what it is would help nobody
     """
     wanted = {name: _told_type(engine, table.c[name]) for name in names}
     unwritten = " Nothing was written." if database_of(engine.dialect.name).has_transactions else ""
     told = f"it {what} these columns: {', '.join(wanted)}.{unwritten}"
-    if what != _LACKS and not other_types(engine, table, list(wanted)):
-        # To alter a column into what it is would help nobody.
-        return refusal(
-            engine, table, f"{told} Their types are right: ask who runs the database what changes the values"
-        )
     columns = ", ".join(f"{name} {kind}" for name, kind in wanted.items())
-    return refusal(engine, table, f"{told} Alter it so that it has: {columns}")
+    advice = f"Alter it so that it has: {columns}" if are_to_alter else _RIGHT_TYPES
+    return refusal(engine, table, f"{told} {advice}")
+
+
+def types_error(engine: Engine, table: sa.Table, names: Iterable[str], what: str) -> SMSPartnerConfigurationError:
+    """Return what ``columns_error`` does, after a look at whether any of the columns has another type at all."""
+    names = list(names)
+    return columns_error(engine, table, names, what, are_to_alter=bool(other_types(engine, table, names)))
 
 
 def other_types(engine: Engine, table: sa.Table, names: Iterable[str]) -> list[str]:

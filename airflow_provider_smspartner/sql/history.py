@@ -212,10 +212,7 @@ class _Question:
         """
         names = [sa.select(sa.literal(conn_id, sa.String(250)).label("conn_id")) for conn_id in self.conn_ids]
         spans = [
-            sa.select(
-                sa.literal(after, UtcTimestamp()).label("after"), sa.literal(until, UtcTimestamp()).label("until")
-            )
-            for after, until in pairwise(self.bounds)
+            sa.select(_instant(after, "after"), _instant(until, "until")) for after, until in pairwise(self.bounds)
         ]
         account, span = sa.union_all(*names).subquery("accounts"), sa.union_all(*spans).subquery("spans")
         parts = account.join(span, sa.true())

@@ -106,12 +106,8 @@ class Visits:
         :param active: leave out what has ended
         :param equal: columns and what they are equal to, in every letter
         """
-        rows = self._tables.reservations
-        conditions = [rows.c[name] == value for name, value in equal.items()]
-        conditions += [_is_open(rows)] if active else []
-        found = self._run(lambda connection: _select(connection, self._tables, *conditions))
-        # Compared again, as some databases compare texts without regard to case.
-        return [row for row in found if all(getattr(row, name) == value for name, value in equal.items())]
+        meant = [_is_open(self._tables.reservations)] if active else []
+        return self._found(_in_order(self._tables).where(*meant), equal)
 
     def last_ended(self, count: int, **equal: object) -> list[Reservation]:
         """
@@ -120,12 +116,16 @@ class Visits:
         :param equal: as for ``find``
         """
         rows = self._tables.reservations
-        conditions = [rows.c[name] == value for name, value in equal.items()]
         latest_first = (rows.c.ended_at.desc(), rows.c.requested_version.desc())
-        query = (
-            sa.select(*self._tables.columns).where(~_is_open(rows), *conditions).order_by(*latest_first).limit(count)
-        )
-        return self._run(lambda connection: [row_to_reservation(row) for row in connection.execute(query)])
+        query = sa.select(*self._tables.columns).where(~_is_open(rows)).order_by(*latest_first).limit(count)
+        return self._found(query, equal)
+
+    def _found(self, query: sa.Select[Any], equal: Mapping[str, object]) -> list[Reservation]:
+        columns = self._tables.reservations.c
+        query = query.where(*[columns[name] == value for name, value in equal.items()])
+        found = self._run(lambda connection: [row_to_reservation(row) for row in connection.execute(query)])
+        # Compared again, as some databases compare texts without regard to case.
+        return [row for row in found if all(getattr(row, name) == value for name, value in equal.items())]
 
     def _run(self, work: Callable[[Connection], T]) -> T:
         """Do some work in one transaction; again from its beginning, a few times, where the database asks for it."""
@@ -298,9 +298,13 @@ class _NoAccountError(Exception):
 
 def _select(connection: Connection, tables: ReservationTables, *conditions: Any) -> list[Reservation]:
     """Return rows, the latest last."""
-    in_order = (tables.reservations.c.requested_version, tables.reservations.c.epoch)
-    found = connection.execute(sa.select(*tables.columns).where(*conditions).order_by(*in_order))
+    found = connection.execute(_in_order(tables).where(*conditions))
     return [row_to_reservation(row) for row in found]
+
+
+def _in_order(tables: ReservationTables) -> sa.Select[Any]:
+    """Return the query of all rows, the latest last."""
+    return sa.select(*tables.columns).order_by(tables.reservations.c.requested_version, tables.reservations.c.epoch)
 
 
 def _is_open(rows: sa.Table) -> sa.ColumnElement[bool]:

@@ -199,13 +199,11 @@ class Ledger:
 
     def reservations(self, smspartner_conn_id: str | None = None, *, active: bool = True) -> list[Reservation]:
         """Return the rows, without a lock: what is past may stand as held until somebody asks for its account."""
-        of_one = {} if smspartner_conn_id is None else {"smspartner_conn_id": smspartner_conn_id}
-        return self._visits.find(active=active, **of_one)
+        return self._visits.find(active=active, **_of_connection(smspartner_conn_id))
 
     def last_ended(self, count: int, smspartner_conn_id: str | None = None) -> list[Reservation]:
         """Return the rows that ended last, the very last one first."""
-        of_one = {} if smspartner_conn_id is None else {"smspartner_conn_id": smspartner_conn_id}
-        return self._visits.last_ended(count, **of_one)
+        return self._visits.last_ended(count, **_of_connection(smspartner_conn_id))
 
     def of_gate(self, dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> list[Reservation]:
         """Return what a gate waits for or holds in a DAG run; None for the map index means all of a mapped one."""
@@ -234,6 +232,11 @@ class Ledger:
             return work(visit, [row for row in rows if row.account == account])
 
         return self._visits.visit(account, of_epoch)
+
+
+def _of_connection(smspartner_conn_id: str | None) -> dict[str, str]:
+    """Return what the rows of one connection have in common; nothing where all are meant."""
+    return {} if smspartner_conn_id is None else {"smspartner_conn_id": smspartner_conn_id}
 
 
 def _asked(visit: Visit, request: Request, past: list[Reservation]) -> Reservation:

@@ -18,7 +18,7 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerResponseError,
 )
 from airflow_provider_smspartner.sql.databases import database_of
-from airflow_provider_smspartner.sql.errors import columns_error, is_transient, key_error, other_types, with_retries
+from airflow_provider_smspartner.sql.errors import is_transient, key_error, other_types, types_error, with_retries
 from airflow_provider_smspartner.sql.tables import folded_table, prepare_table, quoted_for_sql
 from airflow_provider_smspartner.sql.types import ExactDecimal, Text, UtcTimestamp, fitted
 from airflow_provider_smspartner.sql.upserts import UPSERTS, read_back, upsert_portably
@@ -250,7 +250,7 @@ def _read_kept(engine: Engine, table: sa.Table, rows: list[Row]) -> dict[str, Sn
         stored = read_back(connection, table, rows)
     other = [name for name in _COLUMNS if not all(_is_of_type(row[name], table.c[name].type) for row in stored)]
     if other:
-        raise columns_error(engine, table, other, "has other types than needed in")
+        raise types_error(engine, table, other, "has other types than needed in")
     kept = {_key_of(row): Snapshot(**{name: row[name] for name in _VALUES}) for row in stored}
     if len(kept) != len(stored):
         raise key_error(engine, table)
@@ -280,21 +280,23 @@ def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Seq
         raise key_error(engine, table)
     written = {row["snapshot_id"]: row for row in rows}
     pairs = [(written.get(_key_of(row), {}), row) for row in stored]
-    pairs = [(row, kept) for row, kept in pairs if not _is_of_another_writer(engine, table, row, kept)]
+    if not database_of(engine.dialect.name).has_transactions:
+        pairs = _without_another_writer_s(engine, table, pairs)
     changed = [name for name in _COLUMNS if not all(_is_same(row.get(name), kept[name]) for row, kept in pairs)]
     if changed:
-        raise columns_error(engine, table, changed, "does not keep as they are written")
+        raise types_error(engine, table, changed, "does not keep as they are written")
 
 
-def _is_of_another_writer(engine: Engine, table: sa.Table, row: Row, kept: RowMapping) -> bool:
+def _without_another_writer_s(
+    engine: Engine, table: sa.Table, pairs: list[tuple[Row, RowMapping]]
+) -> list[tuple[Row, RowMapping]]:
     """
-    Tell whether somebody else has replaced a row before it was looked at, as can be where there are no transactions.
+    Leave out the rows that somebody else has replaced before they were looked at, as can be without transactions.
 
-    It is another reading then, of another moment; and that the column does not keep ours is ruled out by its type.
+    Each is another reading, of another moment; and that the column does not keep ours is ruled out by its type.
     """
-    if database_of(engine.dialect.name).has_transactions or row.get("captured_at") == kept["captured_at"]:
-        return False
-    return not other_types(engine, table, ["captured_at"])
+    ours = [(row, kept) for row, kept in pairs if row.get("captured_at") == kept["captured_at"]]
+    return pairs if len(ours) < len(pairs) and other_types(engine, table, ["captured_at"]) else ours
 
 
 def _is_same(written: object, kept: object) -> bool:

@@ -101,13 +101,11 @@ def merge(table: sa.Table, rows: list[Row], *, keep: bool) -> Executable:
 def _delete_and_insert(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:
     """Replace rows in Redshift: its MERGE takes no rows of ours, and it enforces no key, so that others must wait."""
     connection.exec_driver_sql(f"LOCK TABLE {connection.dialect.identifier_preparer.format_table(table)}")
-    key = table.c[KEY]
-    of_ours = key.in_([row[KEY] for row in rows])
     if keep:
-        there = set(connection.execute(sa.select(key).where(of_ours)).scalars())
+        there = _keys_there(connection, table, rows)
         rows_left = [row for row in rows if row[KEY] not in there]
     else:
-        connection.execute(sa.delete(table).where(of_ours))
+        connection.execute(sa.delete(table).where(_is_of(rows, table)))
         rows_left = rows
     for some in _chunks(rows_left, database_of(connection.dialect.name).rows_at_once(len(table.columns))):
         connection.execute(sa.insert(table).values(some))
@@ -128,12 +126,11 @@ def upsert_portably(connection: Connection, table: sa.Table, rows: list[Row], ke
     Looking first keeps a re-run to its own row also where keys are not enforced. Where they are, who loses a race for a
     key gets an IntegrityError, and finds the row at the next attempt, in a new transaction.
     """
-    key = table.c[KEY]
-    there = set(connection.execute(sa.select(key).where(key.in_([row[KEY] for row in rows]))).scalars())
+    there = _keys_there(connection, table, rows)
     known = [row | {"known_id": row[KEY]} for row in rows if row[KEY] in there]
     new = [row for row in rows if row[KEY] not in there]
     if known and not keep:
-        connection.execute(sa.update(table).where(key == sa.bindparam("known_id")), known)
+        connection.execute(sa.update(table).where(table.c[KEY] == sa.bindparam("known_id")), known)
     if new:
         connection.execute(sa.insert(table), new)
     return read_back(connection, table, rows)
@@ -144,11 +141,20 @@ def read_back(connection: Connection, table: sa.Table, rows: list[Row]) -> Seque
     most = min(_LONGEST_IN, database_of(connection.dialect.name).most_parameters or _LONGEST_IN)
     found: list[RowMapping] = []
     for some in _chunks(rows, most):
-        query = sa.select(table).where(table.c[KEY].in_([row[KEY] for row in some]))
+        query = sa.select(table).where(_is_of(some, table))
         if connection.dialect.name == clickhouse.NAME:
             query = clickhouse.final(query)
         found += connection.execute(query).mappings().all()
     return found
+
+
+def _keys_there(connection: Connection, table: sa.Table, rows: list[Row]) -> set[str]:
+    return set(connection.execute(sa.select(table.c[KEY]).where(_is_of(rows, table))).scalars())
+
+
+def _is_of(rows: list[Row], table: sa.Table) -> sa.ColumnElement[bool]:
+    """Return the condition that a row of the table has the key of one of these."""
+    return table.c[KEY].in_([row[KEY] for row in rows])
 
 
 def _chunks(rows: list[Row], size: int | None) -> Iterator[list[Row]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,6 +17,7 @@ from airflow_provider_smspartner.forecast import Reading
 from airflow_provider_smspartner.sql.history import MOST_PARTS, read_history
 from airflow_provider_smspartner.sql.snapshots import Snapshot, snapshot_table, write_snapshots
 from tests.integration.conftest import Place, execute
+from tests.integration.plans import rows_read
 
 TABLE = snapshot_table("smspartner_credit_snapshots")
 START, END = datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 8, tzinfo=UTC)
@@ -107,17 +106,7 @@ def test_of_a_long_history_postgresql_reads_a_row_for_each_part(place: Place) ->
     asked: list[tuple[Any, Any]] = []
     sa.event.listen(engine, "before_cursor_execute", lambda *event: asked.append((event[2], event[3])))
     found = read_history(engine, TABLE, accounts, start=START, end=END, parts=42)
-    with engine.connect() as connection:
-        told = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked[-1][0]}", asked[-1][1]).scalar_one()
+    read = rows_read(engine, *asked[-1])
     engine.dispose()
-    (plan,) = json.loads(told) if isinstance(told, str) else told
-    scans = [node for node in nodes_of(plan["Plan"]) if "Relation Name" in node]
-    read = sum((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in scans)
     assert sum(len(history.readings) for history in found.values()) == 10 * 25
     assert 0 < read <= 2 * 42 * 10
-
-
-def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for node in plan.get("Plans", ()):
-        yield from nodes_of(node)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import secrets
@@ -19,6 +18,7 @@ from sqlalchemy.engine import URL, Engine
 from airflow_provider_smspartner.sql.snapshots import Snapshot, snapshot_table, write_snapshots
 from tests.analysts import PAGE, execute_file
 from tests.integration.conftest import Place, make_place, reach
+from tests.integration.plans import rows_read
 
 TABLE = snapshot_table("smspartner_credit_snapshots")
 COLUMNS = ["smspartner_conn_id", "captured_at"]
@@ -178,17 +178,6 @@ def test_of_a_long_history_postgresql_reads_what_a_query_needs(place: Place, que
     engine = sa.create_engine(place.url)
     write_snapshots(engine, TABLE, [SNAPSHOT])
     execute(engine, f"TRUNCATE {TABLE.name}", HISTORY, f"ANALYZE {TABLE.name}")
-    with engine.connect() as connection:
-        told = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {(PAGE / f'{query}.sql').read_text()}")
-        told = told.scalar_one()
+    read = rows_read(engine, (PAGE / f"{query}.sql").read_text())
     engine.dispose()
-    (plan,) = json.loads(told) if isinstance(told, str) else told
-    scans = [node for node in nodes_of(plan["Plan"]) if "Relation Name" in node]
-    read = sum((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in scans)
     assert 0 < read <= most
-
-
-def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for node in plan.get("Plans", ()):
-        yield from nodes_of(node)

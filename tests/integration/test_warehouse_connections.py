@@ -43,13 +43,6 @@ def engine_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
         engine.dispose()
 
 
-def arguments(engine: Engine) -> dict[str, Any]:
-    """Return what the driver is called with, by SQLAlchemy's own way from the URL."""
-    positional, named = engine.dialect.create_connect_args(engine.url)
-    assert not positional
-    return dict(named)
-
-
 def test_clickhouse_gets_its_database_port_and_password(engine_of: Any) -> None:
     engine = engine_of("clickhouse", port=8443, extra={"secure": True, "session_settings": {"max_threads": 2}})
     assert (engine.dialect.name, engine.url.database, engine.url.port) == ("clickhousedb", "analytics", 8443)
