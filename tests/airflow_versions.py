@@ -92,6 +92,15 @@ def _mend_runs_in_process() -> None:
     )
 
 
+def start_metrics() -> None:
+    """Set metrics up as a worker does first: before Airflow 3.3, the first metric does."""
+    if AIRFLOW >= (3, 3):
+        from airflow.sdk.observability import stats
+        from airflow.sdk.observability.metrics import stats_utils
+
+        stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
+
+
 def connection_form(conn_type: str) -> dict[str, Any]:
     """Return what Airflow's page of a connection shows: the extras with title and text, and how it calls the rest."""
     if AIRFLOW < (3, 0):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
+from airflow_provider_smspartner import metrics
 from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
@@ -115,9 +116,10 @@ class SMSPartnerHook(BaseHook):
         """
         from tenacity import Retrying
 
-        with self._naming_the_connection():
+        with self._naming_the_connection(), metrics.reading_of(self.smspartner_conn_id):
             account: Account = Retrying(**self._retry_rule(self._settings))(self._ask)
-            return account
+        metrics.send_credits(self.smspartner_conn_id, account.credits)
+        return account
 
     async def aget_account(self) -> Account:
         """
@@ -128,18 +130,10 @@ class SMSPartnerHook(BaseHook):
 
         :raises SMSPartnerError: as ``get_account`` does
         """
-        failed = None
-        with self._naming_the_connection():
-            kept = self._client_settings if monotonic() < self._read_again_at else None
-            if kept is not None:
-                try:
-                    return await self._aask(kept)
-                except SMSPartnerError as error:
-                    failed = error.with_traceback(None)
-            settings = await self._aread_settings()
-            if failed is not None and settings == kept:
-                raise failed
-            return await self._aask(settings)
+        with self._naming_the_connection(), metrics.reading_of(self.smspartner_conn_id):
+            account = await self._aask_as_the_connection_says()
+        metrics.send_credits(self.smspartner_conn_id, account.credits)
+        return account
 
     async def areservations_account(self) -> str:
         """Return ``reservations_account``, on an event loop."""
@@ -168,6 +162,19 @@ class SMSPartnerHook(BaseHook):
 
     def _ask(self) -> Account:
         return get(self._session, _request(self._settings), self._settings.timeout)
+
+    async def _aask_as_the_connection_says(self) -> Account:
+        failed = None
+        kept = self._client_settings if monotonic() < self._read_again_at else None
+        if kept is not None:
+            try:
+                return await self._aask(kept)
+            except SMSPartnerError as error:
+                failed = error.with_traceback(None)
+        settings = await self._aread_settings()
+        if failed is not None and settings == kept:
+            raise failed
+        return await self._aask(settings)
 
     async def _aask(self, settings: ConnectionSettings) -> Account:
         from tenacity import AsyncRetrying

@@ -81,11 +81,14 @@ class CreditsForecastOperator(BaseOperator):
         :raises SMSPartnerConfigurationError: the connection or the table is not as it must be
         :raises SMSPartnerUnavailableError: the database is away: let the task be retried
         """
+        from airflow_provider_smspartner import metrics
         from airflow_provider_smspartner.lineage import add_to_events
 
         forecasts = self._foresee()
         for forecast in forecasts:
             self.log.info("SMS Partner connection %r: %s", forecast.smspartner_conn_id, forecast)
+            account = {"conn_id": forecast.smspartner_conn_id, "credit_type": forecast.credit_type.value}
+            metrics.gauge("days_left", forecast.days_left, **account)
         entries = [forecast.as_xcom() for forecast in forecasts]
         add_to_events(context, self.outlets, "forecasts", entries)
         return entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -25,6 +25,7 @@ from airflow_provider_smspartner.exceptions import (
     from_event,
 )
 from airflow_provider_smspartner.links import BuyCreditLink
+from airflow_provider_smspartner.sensors.wait import Wait
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 _FAILED_IN_TRIGGERER, _TIMED_OUT = "__fail__", "Trigger timeout"
 """How Airflow says that a trigger ended without an event, and that it did so as its time was over."""
+
+_SINCE = "waits_since"
+"""What a deferral keeps besides."""
 
 # Airflow 2 warns of, or refuses, an ``execute`` that another one calls: this is the one behind its guard.
 _WAIT = getattr(BaseSensorOperator.execute, "__wrapped__", BaseSensorOperator.execute)
@@ -80,6 +84,7 @@ class CreditGate(BaseSensorOperator):
             raise SMSPartnerArgumentError(
                 "skip_on_timeout skips when time is over, soft_fail and never_fail on a permanent error too: use one"
             )
+        self._wait: Wait | None = None
         self._check_what_is_known()
 
     @abstractmethod
@@ -92,17 +97,21 @@ class CreditGate(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait as every sensor does, and skip when time is over where that is asked for."""
+        self._wait = Wait.begin(self, str(self.smspartner_conn_id), context)
         return self.until_it_ends(context, lambda: _WAIT(self, context))
 
     def until_it_ends(self, context: Context, wait: Callable[[], Any]) -> Any:
         """Do what a worker does of the wait, and give its end the form that the arguments ask for."""
-        return self._skipping_on_timeout(wait)
+        with self.wait.counted():
+            return self._skipping_on_timeout(wait)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; when deferrable and the gate stays shut, leave for the triggerer."""
         xcom = self.patiently(lambda: self.ask(self.requirement(), context))
-        if xcom is None and self.deferrable:
-            self.leave(context)
+        if xcom is None:
+            self.wait.shut()
+            if self.deferrable:
+                self.leave(context)
         return PokeReturnValue(is_done=xcom is not None, xcom_value=xcom)
 
     def patiently(self, ask: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -118,7 +127,9 @@ class CreditGate(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """End a wait in the triggerer as one on a worker ends, whatever the Airflow version makes of it."""
-        failure = (next_kwargs or {}) if next_method == _FAILED_IN_TRIGGERER else {}
+        next_kwargs = dict(next_kwargs or {})
+        self._wait = Wait.resume(str(self.smspartner_conn_id), next_kwargs.pop(_SINCE, None))
+        failure = next_kwargs if next_method == _FAILED_IN_TRIGGERER else {}
         if failure.get("error") == _TIMED_OUT:
             next_method, next_kwargs = self.time_is_over.__name__, {}
         elif refusal := _refusal(failure.get("traceback") or ()):
@@ -138,6 +149,12 @@ class CreditGate(BaseSensorOperator):
         error = SMSPartnerArgumentError(refusal)
         self.log_permanent_error(error)
         raise error
+
+    @property
+    def wait(self) -> Wait:
+        """The wait of this gate."""
+        # Where a test calls one method by itself, nothing has begun it.
+        return self._wait or Wait(str(self.smspartner_conn_id), datetime.now(UTC))
 
     def requirement(self) -> CreditRequirement:
         """
@@ -170,23 +187,18 @@ class CreditGate(BaseSensorOperator):
 
     def log_permanent_error(self, error: SMSPartnerError) -> None:
         """Log an error before it is raised: soft_fail and never_fail hide it, and a long line is cut on the page."""
+        self.wait.needs_action()
         conn_id = error.conn_id or self.smspartner_conn_id
         self.log.error("SMS Partner connection %r: permanent error, needs action:", conn_id)
         self.log.error("%s", error.args[0])
 
     def leave(self, context: Context) -> NoReturn:
         """Go on waiting in the triggerer."""
-        left = self._time_left()
         trigger = self.trigger(self.requirement(), context)
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs=self._kept(), timeout=left)
-
-    def _kept(self) -> dict[str, Any]:
-        """Return what ``execute_complete`` gets beside the event: all else on this object is gone by then."""
-        return {}
-
-    def _time_left(self) -> timedelta:
-        """Return how long a deferral may last."""
-        return self._patience()
+        # All else on this object is gone when the gate comes back.
+        kept = {_SINCE: self.wait.since.isoformat()}
+        left = self.wait.left(self._patience())
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=kept, timeout=left)
 
     def _patience(self) -> timedelta:
         """Return the shorter limit: Airflow 3 does not count ``execution_timeout`` while a task is deferred."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowRescheduleException
@@ -90,7 +90,6 @@ class CreditsReservationSensor(CreditGate):
         self.reservations_table = reservations_table
         self.schema = schema
         self.create_table = boolean("create_table", create_table)
-        self._gives_up_at: datetime | None = None
         self._context: Context | None = None
         self._lineage: TableLineage | None = None
         self._check_the_ledger()
@@ -125,16 +124,8 @@ class CreditsReservationSensor(CreditGate):
             poke_interval=self.poke_interval,
         )
 
-    def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, gives_up_at: str | None = None
-    ) -> Any:
-        """
-        Reserve on the reading that this gate was called with; where that is refused by now, read anew, once.
-
-        :param gives_up_at: when the wait is over, as Airflow counts a timeout anew at each deferral
-        """
-        if gives_up_at is not None:
-            self._gives_up_at = datetime.fromisoformat(gives_up_at)
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Reserve on the reading that this gate was called with; where that is refused by now, read anew, once."""
         reading = self.reading_of(event)
         note = (event or {}).get("note")
         xcom = None
@@ -211,16 +202,6 @@ class CreditsReservationSensor(CreditGate):
         add_to_events(context, self.outlets, "reservations", [{"smspartner_conn_id": self.smspartner_conn_id} | told])
         context["ti"].xcom_push(key="reservation_id", value=reservation.reservation_id)
         return reading | told
-
-    def _time_left(self) -> timedelta:
-        """Return what is left of the time: a gate that was called in vain does not begin anew."""
-        now = datetime.now(UTC)
-        if self._gives_up_at is None:
-            self._gives_up_at = now + self._patience()
-        return max(self._gives_up_at - now, timedelta(seconds=1))
-
-    def _kept(self) -> dict[str, Any]:
-        return {"gives_up_at": self._gives_up_at.isoformat()} if self._gives_up_at else {}
 
     def _let_go(self, context: Context) -> None:
         """Give back what this try has reserved, or its place: a convenience, as what nobody gives back expires."""

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4, uuid5
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from airflow_provider_smspartner import metrics
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.reservation import Book, Note, Reservation, instant, microseconds
 from airflow_provider_smspartner.sql.errors import is_transient, with_retries
@@ -88,16 +89,17 @@ class Visits:
     def visit(self, account: str, work: Callable[[Visit], T]) -> T:
         """Do some work in one transaction, under the account's lock, after what is past was ended."""
 
-        def once(connection: Connection) -> T:
+        def once(connection: Connection) -> tuple[int, T]:
             visit = self._lock(connection, account)
-            visit.expire()
-            return work(visit)
+            return visit.expire(), work(visit)
 
         try:
-            return self._run(once)
+            expired, done = self._run(once)
         except _NoAccountError:
             self._add_account(account)
-            return self._run(once)
+            expired, done = self._run(once)
+        metrics.count("reservations.expired", expired, account=account)
+        return done
 
     def find(self, *, active: bool, **equal: object) -> list[Reservation]:
         """
@@ -228,10 +230,11 @@ class Visit:
             ended_how=how,
         )
 
-    def expire(self) -> None:
-        """End what is past."""
+    def expire(self) -> int:
+        """End what is past; return how many holds that were."""
         at = {"this_account": self.account_id, "at_us": self.note.at_us}
-        self.connection.execute(self.tables.expire, at | {"ended_at": self.now, "ended_version": self.note.version})
+        ended = {"ended_at": self.now, "ended_version": self.note.version}
+        return self.connection.execute(self.tables.expire, at | ended).rowcount
 
     def amount_deducted(self, row: Reservation, key: str) -> Decimal | None:
         """Return what was deducted from a row under a key; None where nothing was."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_smspartner import metrics
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 from airflow_provider_smspartner.reservation import (
     Book,
@@ -14,12 +15,13 @@ from airflow_provider_smspartner.reservation import (
     Reservation,
     Verdict,
     exact_text,
+    held_in_money,
     microseconds,
     price_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from decimal import Decimal
 
     from sqlalchemy import Table
@@ -43,12 +45,14 @@ class Outcome:
     :param verdict: the figures behind it; None where the same try got its own hold back
     :param run_holds: what other gates of the same DAG run hold of the account
     :param alike: other accounts of the ledger that show the very same balance: they may be one account
+    :param rows: the open rows of the account afterwards
     """
 
     reservation: Reservation | None
     verdict: Verdict | None = None
     run_holds: int | Decimal = 0
     alike: tuple[str, ...] = ()
+    rows: tuple[Reservation, ...] = ()
 
 
 class Ledger:
@@ -133,9 +137,14 @@ class Ledger:
                 verdict = replace(verdict, place=visit.place_of(row))
             visit.save(row, is_new=not past or past[-1].epoch != row.epoch)
             run_holds = sum(other.held for other in book.rows if _is_of_the_same_run(other, row))
-            return Outcome(row, verdict, run_holds, visit.alike(credits, _ALIKE_WITHIN) if verdict.is_granted else ())
+            alike = visit.alike(credits, _ALIKE_WITHIN) if verdict.is_granted else ()
+            return Outcome(row, verdict, run_holds, alike, (*_others(book, row), row))
 
-        return self._visits.visit(request.account, decide)
+        outcome = self._visits.visit(request.account, decide)
+        if outcome.verdict is not None:
+            metrics.count("reservations.granted", int(outcome.verdict.is_granted), account=request.account)
+            metrics.send_reserved(request.account, held_in_money(outcome.rows, credits), credits.balance)
+        return outcome
 
     def deduct(self, reservation_id: str, epoch: int | None, key: str, amount: int | Decimal) -> Reservation | None:
         """
@@ -191,7 +200,11 @@ class Ledger:
                 visit.end(row, "released" if row.state == "held" else "withdrawn")
             return ended
 
-        return self._visit_rows(reservation_id, epoch, work) or []
+        ended = self._visit_rows(reservation_id, epoch, work) or []
+        for row in ended:
+            if row.state == "held":
+                metrics.count("reservations.released", account=row.account)
+        return ended
 
     def look(self, reservation_id: str, epoch: int | None) -> Reservation | None:
         """Return the row, after what is past was ended; None where there is none."""
@@ -277,6 +290,14 @@ def _sent(past: list[Reservation]) -> int | Decimal:
     granted = [row for row in past if row.granted_version is not None]
     last_whole = max((place for place, row in enumerate(granted) if row.amount == row.asked), default=0)
     return sum(row.deducted for row in granted[last_whole:])
+
+
+def _others(book: Book, row: Reservation) -> Iterator[Reservation]:
+    """Yield the other rows of a book: without the epochs that a hold has come in place of."""
+    for other in book.rows:
+        is_replaced = row.state == "held" and other.reservation_id == row.reservation_id
+        if not is_replaced and (other.reservation_id, other.epoch) != (row.reservation_id, row.epoch):
+            yield other
 
 
 def _held(visit: Visit, row: Reservation, credits: Credits) -> Reservation:

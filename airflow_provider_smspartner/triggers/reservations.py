@@ -14,11 +14,12 @@ from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_provider_smspartner import metrics
 from airflow_provider_smspartner.arguments import optional_text, refuse_unknown, required_text, seconds
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-from airflow_provider_smspartner.reservation import TAKE_OVER
+from airflow_provider_smspartner.reservation import TAKE_OVER, held_in_money
 from airflow_provider_smspartner.triggers.readings import SHORTEST_INTERVAL, Reading, pause_after, unforeseen
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class _Desk:
                 self._ledger.call, name, reservation_ids, account.credits, book.note, CALLED_FOR
             )
             called |= {row.reservation_id for row in rows}
+        metrics.send_reserved(name, held_in_money(book.rows, account.credits), account.credits.balance)
         waiting = {row.reservation_id for row in book.rows if row.state == "waiting"}
         return Round(account, book.note, called, reservation_ids - waiting)
 

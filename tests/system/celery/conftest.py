@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.listeners import StatsD
 from tests.spellings import KEY
 from tests.system import waiting_gates
 from tests.system.airflow import Airflow
@@ -89,8 +90,19 @@ def keys() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[StatsD]:
+    """Take Airflow's metrics as a StatsD server does."""
+    with StatsD() as statsd:
+        yield statsd
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    servers: Servers, accounts: dict[str, SMSPartnerSandbox], run_airflow: Callable[..., Airflow], airflow_home: Path
+    servers: Servers,
+    accounts: dict[str, SMSPartnerSandbox],
+    run_airflow: Callable[..., Airflow],
+    airflow_home: Path,
+    statsd: StatsD,
 ) -> Airflow:
     """Run Airflow until the last test has ended, all but its workers."""
     connections = {name: accounts[name].connection_json(key) for name, key in KEYS.items() if name != "revoked"}
@@ -116,6 +128,7 @@ def airflow(
         scheduler__task_instance_heartbeat_timeout_detection_interval="3",
         # A try is not to be lost to two cores that are slow at times.
         workers__execution_api_timeout="60",
+        **statsd.settings,
     )
 
 

@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from tests.spellings import leaks
 from tests.system.waiting_gates import (
     GATES,
+    INTERVAL,
+    OBSERVED_INTERVALS,
     hold_to_failing_at_once_on_a_bad_key,
     hold_to_one_request_an_interval,
 )
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+    from tests.listeners import StatsD
     from tests.system.airflow import Airflow, DagRun
     from tests.system.celery.conftest import Servers
 
@@ -266,6 +269,17 @@ def test_a_top_up_opens_every_gate(waiting: dict[str, DagRun], accounts: Account
     gates = waiting["campaigns"]
     assert {gate["try_number"] for gate in gates.tasks()} == {1}
     assert {gates.xcom(gate)["sms"] for gate in (0, 7, 49)} == {5010}
+
+
+def test_metrics_reach_a_statsd_server_from_workers_and_from_the_triggerer(statsd: StatsD, figures: Figures) -> None:
+    counted = {name: sum(statsd.received[f"smspartner.gates.{name}.campaigns"]) for name in ("waiting", "opened")}
+    assert counted == {"waiting": GATES["campaigns"], "opened": GATES["campaigns"]}
+    # A wait goes on from one worker through the triggerer to another worker.
+    assert min(statsd.received["smspartner.gates.wait.campaigns"]) > 1_000 * INTERVAL * OBSERVED_INTERVALS
+    # Each gate asks once on its worker; what is asked more often, the triggerer asks.
+    assert sum(statsd.received["smspartner.readings.campaigns"]) > GATES["campaigns"]
+    ours = [name for name in statsd.received if name.startswith("smspartner.")]
+    figures["series of ours that a StatsD server got"] = len(ours)
 
 
 def test_no_log_no_message_and_no_table_holds_a_key_in_any_spelling(

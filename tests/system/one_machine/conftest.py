@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from tests.listeners import Collector
 from tests.spellings import PLANTED
 from tests.system import waiting_gates
 from tests.system.airflow import Airflow
@@ -53,8 +54,17 @@ def watched() -> Iterator[SMSPartnerSandbox]:
 
 
 @pytest.fixture(scope="session")
-def airflow(run_airflow: Callable[..., Airflow], account: SMSPartnerSandbox, watched: SMSPartnerSandbox) -> Airflow:
+def collector() -> Iterator[Collector]:
+    """Take Airflow's metrics as an OpenTelemetry collector does."""
+    with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    run_airflow: Callable[..., Airflow], account: SMSPartnerSandbox, watched: SMSPartnerSandbox, collector: Collector
+) -> Airflow:
     """Run Airflow until the last test has ended."""
     connections = {conn_id: account.connection_json(KEYS[conn_id]) for conn_id in ("campaigns", "subaccount")}
     connections["watched"] = watched.connection_json()
-    return run_airflow(".venv-system", DAGS, connections, core__test_connection="Enabled")
+    return run_airflow(".venv-system", DAGS, connections, core__test_connection="Enabled", **collector.settings)

@@ -232,12 +232,12 @@ def test_a_gate_that_was_called_too_late_reads_anew_and_defers_for_the_time_that
     event = called(hook, account)
     others(hook, 60)
     requests = account.requests
-    gives_up_at = (datetime.now(UTC) + timedelta(seconds=100)).isoformat()
+    kept = {"waits_since": (datetime.now(UTC) - timedelta(seconds=500)).isoformat()}
     with pytest.raises(TaskDeferred) as deferred:
-        gate(deferrable=True, timeout=600).execute_complete(context(), event, gives_up_at)
+        gate(deferrable=True, timeout=600).resume_execution("execute_complete", {"event": event} | kept, context())
     assert account.requests == requests + 1
     assert timedelta(seconds=90) < deferred.value.timeout <= timedelta(seconds=100)
-    assert deferred.value.kwargs == {"gives_up_at": gives_up_at}
+    assert deferred.value.kwargs == kept
 
 
 def test_a_called_gate_waits_on_where_the_ledger_is_away(
