@@ -174,6 +174,11 @@ class CreditRequirement:
         available = self.available(credits)
         return available is not None and available >= self.min_credits
 
+    def missing(self, credits: Credits) -> int | Decimal | None:
+        """Return how much more is needed, to tell whoever tops up: 0 where it is enough, None where that is unknown."""
+        available = self.available(credits)
+        return None if available is None else max(self.min_credits - available, 0)
+
     def describe(self, credits: Credits) -> str:
         """Return one line for a log: what is there, what is needed, what is unknown, and whether it is enough."""
         needed = f"{self.min_credits} needed: {'enough' if self.is_met_by(credits) else 'not enough'}"

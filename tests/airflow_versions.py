@@ -101,6 +101,15 @@ def start_metrics() -> None:
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
 
 
+def flush_metrics() -> None:
+    """Send what the last moments have brought: Airflow 2 forgets that at the end of a process with OpenTelemetry."""
+    if AIRFLOW < (3, 0):
+        from opentelemetry.metrics import get_meter_provider
+
+        if hasattr(get_meter_provider(), "force_flush"):
+            get_meter_provider().force_flush()
+
+
 def connection_form(conn_type: str) -> dict[str, Any]:
     """Return what Airflow's page of a connection shows: the extras with title and text, and how it calls the rest."""
     if AIRFLOW < (3, 0):

@@ -69,7 +69,7 @@ class Collector:
     def settings(self) -> dict[str, str]:
         """Airflow's settings that lead here."""
         port = str(self._server.server_port)
-        told = {"otel_on": "True", "otel_host": HOST, "otel_port": port, "otel_interval_milliseconds": "500"}
+        told = {"otel_on": "True", "otel_host": HOST, "otel_port": port, "otel_interval_milliseconds": "10000"}
         return {f"metrics__{name}": value for name, value in told.items()}
 
     def __enter__(self) -> Collector:

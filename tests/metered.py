@@ -17,8 +17,7 @@ from airflow_provider_smspartner.operators.forecast import CreditsForecastOperat
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
 from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
-from tests.airflow_versions import run_to_its_end, start_metrics
-from tests.conftest import ENVIRONMENT  # first: an Airflow home of the tests' own
+from tests.airflow_versions import flush_metrics, run_to_its_end, start_metrics
 from tests.daily_snapshots import take_daily_snapshots
 
 HOLD = timedelta(seconds=0.3)
@@ -46,7 +45,6 @@ def top_up_later(sandbox: SMSPartnerSandbox, requests: int) -> Thread:
 
 
 def main() -> None:
-    os.environ |= {name: value for name, value in ENVIRONMENT.items() if name.startswith("AIRFLOW__METRICS__")}
     start_metrics()
     from airflow.utils.db import initdb
 
@@ -65,6 +63,7 @@ def main() -> None:
         reservations()
         take_daily_snapshots(home / "warehouse.db", **{"shop.paris": (30, 20, 10)})
         run("forecast", CreditsForecastOperator, sql_conn_id="warehouse", smspartner_conn_id="shop.paris")
+    flush_metrics()
 
 
 def gates(sandbox: SMSPartnerSandbox) -> None:

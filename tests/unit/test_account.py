@@ -60,6 +60,12 @@ def test_pending_sms_are_subtracted_when_asked_for() -> None:
     assert CreditRequirement(269000, "sms", subtract_pending=True).is_met_by(CREDITS)
 
 
+def test_what_is_missing_is_0_where_it_is_enough_and_unknown_where_that_is() -> None:
+    assert [CreditRequirement(least, "sms").missing(CREDITS) for least in (269082, 269083)] == [0, 1]
+    assert CreditRequirement(269001, "sms", subtract_pending=True).missing(CREDITS) == 1
+    assert CreditRequirement(1, "sms").missing(UNKNOWN) is None
+
+
 def test_an_unknown_number_of_pending_sms_leaves_the_available_ones_unknown() -> None:
     requirement = CreditRequirement(1, "sms", subtract_pending=True)
     credits = replace(CREDITS, to_send=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -15,7 +16,6 @@ from airflow_provider_smspartner import metrics
 from airflow_provider_smspartner.exceptions import SMSPartnerError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.metrics import METRICS, kind_of
 from tests.airflow_versions import AIRFLOW
-from tests.conftest import ENVIRONMENT
 from tests.listeners import Collector, StatsD
 
 ROOT = Path(__file__).parents[2]
@@ -55,10 +55,10 @@ def series(*, with_tags: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("listener_class", LISTENERS)
-def test_every_metric_arrives_with_tags_and_by_name(listener_class: type[StatsD | Collector]) -> None:
+def test_every_metric_arrives_with_tags_and_by_name(listener_class: type[StatsD | Collector], tmp_path: Path) -> None:
     with listener_class() as listener:
         settings = {f"AIRFLOW__{name.upper()}": value for name, value in listener.settings.items()}
-        environment = ENVIRONMENT | settings
+        environment = os.environ | settings | {"AIRFLOW_HOME": str(tmp_path)}
         ran = subprocess.run(
             [sys.executable, "-m", "tests.metered"],
             cwd=ROOT,

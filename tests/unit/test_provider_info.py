@@ -44,7 +44,7 @@ def test_every_module_of_hooks_sensors_and_operators_is_listed() -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for kind in ("hooks", "sensors", "operators", "triggers")
         for path in (package / kind).glob("[!_]*.py")
-        if path.stem not in {"connection_form", "gate", "memory", "readings"}  # which these are made of
+        if path.stem not in {"connection_form", "gate", "memory", "readings", "wait"}  # which these are made of
     }
     assert listed_modules() == there
     for module in there:
@@ -125,4 +125,4 @@ def test_what_a_dag_file_imports_brings_no_heavy_library_along(added: dict[str, 
     assert heavy.isdisjoint(added[module])
     # Some Airflows, and Pythons, bring a module or two more of their own.
     brought = [name for name in added[module] if name.partition(".")[0] not in {"airflow", *sys.stdlib_module_names}]
-    assert len(brought) <= 15
+    assert len(brought) <= (16 if module.startswith("hooks.") else 14)

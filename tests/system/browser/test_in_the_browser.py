@@ -295,6 +295,19 @@ def test_an_example_runs_to_success_before_the_eyes(page: Page, airflow: Airflow
     shoot(page, "example-dag", clip={"x": 100, "y": 385, "width": 1140, "height": 120})
 
 
+def test_a_person_answers_what_to_do_with_a_campaign_that_is_short(page: Page, airflow: Airflow, shoot: Shoot) -> None:
+    unpause(airflow, "smspartner_ask_a_person")
+    run = airflow.trigger("smspartner_ask_a_person")
+    go(page, f"/dags/smspartner_ask_a_person/runs/{run.run_id}/tasks/ask/required_actions")
+    expect(page.get_by_text("The campaign lacks 2737 SMS").first).to_be_visible()
+    shoot(page, "a-person-is-asked")
+    page.get_by_role("button", name="Cut it").click()
+    airflow.until(lambda: {task["task_id"]: task["state"] for task in run.tasks()}["send"] == "success", timeout=240)
+    assert run.xcom(-1, "send") == 2631
+    states = {task["task_id"]: task["state"] for task in run.tasks()}
+    assert (states["cut"], states["wait_for_credit"], states["cancelled"]) == ("success", "skipped", "skipped")
+
+
 def test_nothing_that_the_browser_received_holds_a_key(
     airflow: Airflow, received: dict[str, str], figures: Figures
 ) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from tests.listeners import Collector
+from tests.listeners import Collector, StatsD
 from tests.spellings import PLANTED
 from tests.system import waiting_gates
 from tests.system.airflow import Airflow
@@ -54,17 +55,20 @@ def watched() -> Iterator[SMSPartnerSandbox]:
 
 
 @pytest.fixture(scope="session")
-def collector() -> Iterator[Collector]:
-    """Take Airflow's metrics as an OpenTelemetry collector does."""
-    with Collector() as collector:
-        yield collector
+def metrics() -> Iterator[StatsD | Collector]:
+    """Take Airflow's metrics: by StatsD, or with METRICS=otel by OpenTelemetry, whose thread may hang what is forked."""
+    with Collector() if os.environ.get("METRICS") == "otel" else StatsD() as metrics:
+        yield metrics
 
 
 @pytest.fixture(scope="session")
 def airflow(
-    run_airflow: Callable[..., Airflow], account: SMSPartnerSandbox, watched: SMSPartnerSandbox, collector: Collector
+    run_airflow: Callable[..., Airflow],
+    account: SMSPartnerSandbox,
+    watched: SMSPartnerSandbox,
+    metrics: StatsD | Collector,
 ) -> Airflow:
     """Run Airflow until the last test has ended."""
     connections = {conn_id: account.connection_json(KEYS[conn_id]) for conn_id in ("campaigns", "subaccount")}
     connections["watched"] = watched.connection_json()
-    return run_airflow(".venv-system", DAGS, connections, core__test_connection="Enabled", **collector.settings)
+    return run_airflow(".venv-system", DAGS, connections, core__test_connection="Enabled", **metrics.settings)
