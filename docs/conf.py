@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ _airflow_home = TemporaryDirectory()
 os.environ |= {"AIRFLOW_HOME": _airflow_home.name, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
 logging.getLogger("airflow").setLevel(logging.WARNING)
 
+# Where this file's neighbours are found.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 extensions = ["sphinx.ext.autodoc", "sphinx_design"]
 highlight_language = "none"
 nitpicky = True
@@ -60,5 +63,8 @@ def _read_markdown(_: Sphinx, path: Path, __: str, content: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Have the changelog read."""
+    """Have the changelog read, and the tables of parameters made."""
+    from docs.parameters import Parameters
+
     app.connect("include-read", _read_markdown)
+    app.add_directive("parameters", Parameters)

@@ -56,7 +56,7 @@ def watched() -> Iterator[SMSPartnerSandbox]:
 
 @pytest.fixture(scope="session")
 def metrics() -> Iterator[StatsD | Collector]:
-    """Take Airflow's metrics: by StatsD, or with METRICS=otel by OpenTelemetry, whose thread may hang what is forked."""
+    """Take Airflow's metrics: by StatsD, or with METRICS=otel by OpenTelemetry, whose thread may hang a fork."""
     with Collector() if os.environ.get("METRICS") == "otel" else StatsD() as metrics:
         yield metrics
 
