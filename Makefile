@@ -84,7 +84,7 @@ matrix: $(READY) ## the tests on each Airflow and Python that this is for (10 mi
 ##@ Tests on a whole Airflow
 
 system: $(SYSTEM)/.ready ## the wheel on a real Airflow on this machine (4 minutes)
-	$(call install_wheel,$(SYSTEM),constraints/dev.txt)
+	$(call install_wheel,$(SYSTEM),constraints/dev.txt,statsd)
 	@$(BIN)/python -m pytest -q tests/system/one_machine
 
 system-kills: $(CLUSTER)/.ready ## the same on PostgreSQL, while one part after the other is killed (6 minutes)

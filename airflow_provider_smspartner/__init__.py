@@ -1,3 +1,3 @@
 """Airflow provider for SMS Partner: ask an account for its credit, wait for it, keep its history."""
 
-__version__ = "1.1.0.dev0"
+__version__ = "1.1.0"
