@@ -110,7 +110,8 @@ def test_somebody_who_does_what_it_says_sees_the_gate_open_and_nothing_is_left()
         assert another.stdout.startswith("It runs already")
 
         gate = f"{run}/taskInstances/enough_credit"
-        Airflow.until(lambda: ask(gate)["state"] == "up_for_reschedule", timeout=300)
+        Airflow.until(lambda: ask(gate)["state"] == "running", timeout=300)
+        Airflow.until(lambda: "not enough" in str(ask(f"{gate}/logs/1")), timeout=60)
         assert "2631 sms available, 5000 needed: not enough" in str(ask(f"{gate}/logs/1"))
         paid = subprocess.run(shlex.split(curl), capture_output=True, text=True, check=True)
         assert json.loads(paid.stdout)["balance"] == "200.000"
