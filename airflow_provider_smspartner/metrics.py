@@ -138,6 +138,8 @@ def kind_of(error: SMSPartnerError) -> str:
 def _send(name: str, tags: dict[str, str], send: Callable[..., Any]) -> None:
     """Send both series that Airflow has of a metric: one with tags, one whose name holds them for who drops tags."""
     assert tuple(tags) == METRICS[name].tags  # noqa: S101  # what the documentation tells
+    if not _are_on():
+        return
     series = PREFIX + name
     try:
         from airflow.providers.common.compat.sdk import Stats
@@ -151,6 +153,15 @@ def _send(name: str, tags: dict[str, str], send: Callable[..., Any]) -> None:
 def _part(value: str) -> str:
     """Return a value as one part of a name: a dot would begin another."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", value)[:_LONGEST_PART]
+
+
+@cache
+def _are_on() -> bool:
+    """Return whether Airflow sends metrics at all: else a reading would pay for a dozen that nobody gets."""
+    from airflow.providers.common.compat.sdk import conf
+
+    backends = ("statsd_on", "statsd_datadog_enabled", "otel_on")
+    return any(conf.getboolean("metrics", name, fallback=False) for name in backends)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
+from benchmarks import peer
+from benchmarks.accounts import Account
 from benchmarks.measure import Line
 from benchmarks.probe import LagProbe
 from benchmarks.triggerer import Serialized, Size, Triggerer, run_triggerer, waiting_gate
@@ -52,10 +54,23 @@ class Cost:
 
 
 def measure(size: Size) -> list[Line]:
-    """Return the lines of a triggerer that holds them all."""
-    idle = _watch(Size(0, size.interval, 0))
-    full = _watch(size)
-    return [*_lines(size, full, idle.after.memory)]
+    """Return the lines of a triggerer that holds them all, beside one that holds as many of the peer's."""
+    idle = _watch(Size(0, size.interval, 0), _package_gate)
+    full, peers = _watch(size, _package_gate), _watch(size, _peer_gate)
+    return [*_lines(size, full, idle.after.memory), _cpu_line(size, full, peers)]
+
+
+def _package_gate(accounts: Accounts, key: str, interval: float) -> tuple[str, Serialized]:
+    """Return a connection, and a gate on it that never opens."""
+    return accounts.connection_json(key), waiting_gate(_conn_id(key), interval)
+
+
+def _peer_gate(accounts: Accounts, key: str, interval: float) -> tuple[str, Serialized]:
+    return Account(accounts.url, key).http_connection(), peer.deferred_gate(key, interval, _conn_id(key))
+
+
+def _conn_id(key: str) -> str:
+    return f"account_{key}"
 
 
 @dataclass(frozen=True)
@@ -69,12 +84,19 @@ class Watched:
     gaps: list[float]
     """Seconds between two polls of the same account."""
 
+    @property
+    def cpu_a_poll(self) -> float:
+        """Seconds of CPU in both processes of the triggerer."""
+        used = self.after.runner_cpu - self.before.runner_cpu
+        return (used + self.after.supervisor_cpu - self.before.supervisor_cpu) / max(len(self.gaps), 1)
 
-def _watch(size: Size) -> Watched:
+
+def _watch(size: Size, gate: Callable[[Accounts, str, float], tuple[str, Serialized]]) -> Watched:
     keys = [f"key-{number}" for number in range(size.triggers)] or ["nobody"]
     with Accounts(keys) as accounts:
-        named = {f"account_{key}": accounts.connection_json(key) for key in keys}
-        gates = [waiting_gate(conn_id, size.interval) for conn_id in named][: size.triggers]
+        made = {key: gate(accounts, key, size.interval) for key in keys}
+        named = {_conn_id(key): connection for key, (connection, _) in made.items()}
+        gates = [waiting for _, waiting in made.values()][: size.triggers]
         with _probed(gates, named) as (triggerer, lags_file):
             Airflow.until(lambda: lags_file.exists() and len(accounts.requests_by_key) >= size.triggers, timeout=600)
             # One whole interval passes first: what all of them need once to start is none of this.
@@ -132,5 +154,26 @@ def _lines(size: Size, seen: Watched, idle_memory: int) -> list[Line]:
             punctual == 1,
         ),
         Line(figure, "CPU per trigger", ", ".join(per_trigger), "", "", "", None),
-        Line(figure, "memory per trigger, over an idle triggerer", f"{memory:,.0f} KiB", "", "", "", None),
+        Line(
+            figure,
+            "memory per trigger, over an idle triggerer",
+            f"{memory:,.0f} KiB",
+            "",
+            f"{memory:,.0f} KiB",
+            "at most 84 KiB",
+            memory <= 84,
+        ),
     ]
+
+
+def _cpu_line(size: Size, seen: Watched, peers: Watched) -> Line:
+    ratio = seen.cpu_a_poll / (peers.cpu_a_poll or 1)
+    return Line(
+        "CPU per poll in a triggerer",
+        f"{size.triggers:,} accounts, every {size.interval:.0f} s, the same answers",
+        f"{seen.cpu_a_poll * 1e3:.2f} ms",
+        f"peer, on ``HttpEventTrigger``: {peers.cpu_a_poll * 1e3:.2f} ms",
+        f"{ratio:.2f}",
+        "at most 0.5",
+        ratio <= 0.5,
+    )

@@ -76,12 +76,13 @@ def snapshot(key: str, sql_conn_id: str, context: Any) -> None:
     write.execute(context)
 
 
-def deferred_gate(key: str, interval: float) -> tuple[str, dict[str, Any]]:
+def deferred_gate(key: str, interval: float, conn_id: str = CONN_ID) -> tuple[str, dict[str, Any]]:
     """Return what a sensor of somebody's own defers to: the http provider's one trigger that looks into answers."""
     arguments = REQUEST | {
         "data": {"apiKey": key},
         "method": "GET",
         "response_check_path": f"{__name__}.has_enough_soon",
         "poll_interval": interval,
+        "http_conn_id": conn_id,
     }
     return "airflow.providers.http.triggers.http.HttpEventTrigger", arguments

@@ -35,7 +35,7 @@ def measure(size: Size) -> list[Line]:
             took = interleave(sides, size.rounds)
     figure = "one snapshot of one account into SQLite, the tasks' own time"
     return [
-        ratio_line(figure, "HttpOperator, then SQLExecuteQueryOperator", took["package"], ("peer", took["peer"]), None)
+        ratio_line(figure, "HttpOperator, then SQLExecuteQueryOperator", took["package"], ("peer", took["peer"]), 1.0)
     ]
 
 

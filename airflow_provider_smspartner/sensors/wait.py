@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Self
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
 
-from airflow_provider_smspartner import metrics
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseSensorOperator, Context
 
@@ -50,18 +48,24 @@ class Wait:
 
     def shut(self) -> None:
         """Note that the gate did not open: it waits from its first reading on."""
+        from airflow_provider_smspartner import metrics
+
         if not (self.is_resumed or self._is_counted):
             self._is_counted = True
             metrics.count("gates.waiting", conn_id=self.conn_id)
 
     def needs_action(self) -> None:
         """Note a permanent error, which ends the wait."""
+        from airflow_provider_smspartner import metrics
+
         self._has_failed = True
         metrics.count("gates.failed", conn_id=self.conn_id)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Count how the wait ends, where this process ends it: a deferral and a reschedule do not."""
+        from airflow_provider_smspartner import metrics
+
         try:
             yield
         except (AirflowSensorTimeout, AirflowTaskTimeout, AirflowSkipException):
