@@ -44,14 +44,12 @@ class Metric:
     meaning: str
 
 
-_A_FIGURE = "on each reading where the account reports it"
-
 METRICS = {
-    "balance": Metric("gauge", "the account's currency", _ACCOUNT_TAG, f"The account's balance, {_A_FIGURE}."),
-    "sms": Metric("gauge", "SMS", _ACCOUNT_TAG, f"Premium SMS that the balance buys, {_A_FIGURE}."),
-    "sms_low_cost": Metric("gauge", "SMS", _ACCOUNT_TAG, f"Low-cost SMS that the balance buys, {_A_FIGURE}."),
-    "hlr": Metric("gauge", "look-ups", _ACCOUNT_TAG, f"Number look-ups that the balance buys, {_A_FIGURE}."),
-    "to_send": Metric("gauge", "SMS", _ACCOUNT_TAG, f"SMS pending departure, {_A_FIGURE}."),
+    "balance": Metric("gauge", "the account's currency", _ACCOUNT_TAG, "The account's balance."),
+    "sms": Metric("gauge", "SMS", _ACCOUNT_TAG, "Premium SMS that the balance buys."),
+    "sms_low_cost": Metric("gauge", "SMS", _ACCOUNT_TAG, "Low-cost SMS that the balance buys."),
+    "hlr": Metric("gauge", "look-ups", _ACCOUNT_TAG, "Number look-ups that the balance buys."),
+    "to_send": Metric("gauge", "SMS", _ACCOUNT_TAG, "SMS pending departure."),
     "days_left": Metric(
         "gauge",
         "days",
