@@ -79,7 +79,7 @@ warehouses: $(WAREHOUSES)/.ready ## the snapshots on ClickHouse, on stand-ins fo
 	@TEST_WAREHOUSES=1 $(WAREHOUSES)/bin/python -m pytest -q tests/integration -m warehouses
 
 matrix: $(READY) ## the tests on each Airflow and Python that this is for (10 minutes)
-	@$(BIN)/python tests/matrix.py
+	@$(BIN)/python tests/matrix.py $(ROWS)
 
 ##@ Tests on a whole Airflow
 
