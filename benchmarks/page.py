@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable
-from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from docs.csv_tables import csv_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -42,7 +41,7 @@ def tables(results: dict[str, Any]) -> dict[Path, str]:
         else:
             rows.append((f"``{name}``", "not measured yet", "", "", "", "", ""))
             measured.append((f"``{name}``", "not measured yet"))
-    return {TABLE: _csv(rows), MACHINE: _csv(measured)}
+    return {TABLE: csv_text(rows), MACHINE: csv_text(measured)}
 
 
 def write(results: dict[str, Any]) -> None:
@@ -55,9 +54,3 @@ def write(results: dict[str, Any]) -> None:
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
     told = [line[name] for name in ("figure", "case", "package", "compared_with", "ratio", "goal")]
     return (*told, MET[line["is_met"]])
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    written = StringIO()
-    csv.writer(written, lineterminator="\n").writerows(rows)
-    return written.getvalue()

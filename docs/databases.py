@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
+from docs.csv_tables import csv_text
 from tests.databases import BEHAVIOURS, COMPILED_ONLY, DATABASES, GAPS, NAMED, Database
 
 PAGE = Path(__file__).parent
@@ -25,7 +24,7 @@ WRITTEN_BY = {
 
 def tables() -> dict[str, str]:
     """Return the files, by their names."""
-    return {"databases.csv": _csv(_databases()), "gaps.csv": _csv(_gaps())}
+    return {"databases.csv": csv_text(_databases()), "gaps.csv": csv_text(_gaps())}
 
 
 def _databases() -> list[tuple[str, str, str, str]]:
@@ -52,12 +51,6 @@ def _gaps() -> list[tuple[str, str, str, str]]:
 
 def _written_by(title: str) -> str:
     return WRITTEN_BY.get(title, "MERGE")
-
-
-def _csv(rows: list[tuple[str, ...]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

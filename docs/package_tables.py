@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import tomllib
 from pathlib import Path
 
 from airflow_provider_smspartner.get_provider_info import get_provider_info
+from docs.csv_tables import csv_text
 
 PAGE = Path(__file__).parent
 PROJECT = tomllib.loads((PAGE.parent / "pyproject.toml").read_text())["project"]
@@ -21,15 +20,14 @@ def tables() -> dict[str, str]:
 
 def _requirements() -> str:
     split = [re.fullmatch(r"([\w.-]+)(.*)", requirement) for requirement in PROJECT["dependencies"]]
-    return _csv(("package", "version"), *((f"``{one[1]}``", one[2].replace(",", ", ")) for one in split if one))
+    rows = [(_literal(one[1]), one[2].replace(",", ", ")) for one in split if one]
+    return csv_text([("package", "version"), *rows])
 
 
 def _extras() -> str:
     extras = PROJECT["optional-dependencies"]
-    return _csv(
-        ("extra", "brings"),
-        *((f"``{name}``", ", ".join(f"``{each}``" for each in brought)) for name, brought in extras.items()),
-    )
+    rows = [(_literal(name), ", ".join(map(_literal, brought))) for name, brought in extras.items()]
+    return csv_text([("extra", "brings"), *rows])
 
 
 def _options() -> str:
@@ -38,17 +36,11 @@ def _options() -> str:
         (_literal(name), _literal(option["default"]), _literal(option["example"]), option["description"])
         for name, option in options.items()
     ]
-    return _csv(("option", "default", "example", "meaning"), *rows)
+    return csv_text([("option", "default", "example", "meaning"), *rows])
 
 
 def _literal(text: str | None) -> str:
     return f"``{text}``" if text else ""
-
-
-def _csv(*rows: tuple[str, ...]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

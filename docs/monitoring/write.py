@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from airflow_provider_smspartner.metrics import METRICS, PREFIX, Metric
+from docs.csv_tables import csv_text
 
 FOLDER = Path(__file__).parent
 ENDINGS = {"gauge": "", "counter": "_total", "timer": "_seconds"}
@@ -23,13 +22,11 @@ def prometheus_name(name: str, metric: Metric) -> str:
 
 
 def _table() -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["metric", "kind", "tags", "unit", "meaning"])
+    rows = [("metric", "kind", "tags", "unit", "meaning")]
     for name, metric in METRICS.items():
         tags = ", ".join(f"``{tag}``" for tag in metric.tags)
-        rows.writerow([f"``{PREFIX}{name}``", metric.kind, tags, metric.unit, metric.meaning])
-    return text.getvalue()
+        rows.append((f"``{PREFIX}{name}``", metric.kind, tags, metric.unit, metric.meaning))
+    return csv_text(rows)
 
 
 def _mapping() -> str:
@@ -44,14 +41,9 @@ def _mapping() -> str:
             "    labels:",
             *(f"      {tag}: ${number}" for number, tag in enumerate(metric.tags, start=1)),
         ]
-    lines += [
-        "  # The same without tags: the last account that was read, whichever that is.",
-        *(
-            line
-            for name in METRICS
-            for line in (f"  - match: airflow.{PREFIX}{name}", "    name: dropped", "    action: drop")
-        ),
-    ]
+    lines += ["  # The same without tags: the last account that was read, whichever that is."]
+    for name in METRICS:
+        lines += [f"  - match: airflow.{PREFIX}{name}", "    name: dropped", "    action: drop"]
     return "\n".join(lines) + "\n"
 
 
