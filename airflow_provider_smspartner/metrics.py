@@ -83,14 +83,30 @@ METRICS = {
 """Every metric by its name, to which ``smspartner.`` is prefixed."""
 
 
+@cache
+def are_on() -> bool:
+    """Return whether Airflow sends metrics at all: else a reading would pay for a dozen that nobody gets."""
+    from airflow.providers.common.compat.sdk import conf
+
+    backends = ("statsd_on", "statsd_datadog_enabled", "otel_on")
+    return any(conf.getboolean("metrics", name, fallback=False) for name in backends)
+
+
 def send_credits(conn_id: str, credits: Credits) -> None:
     """Send the figures of a reading."""
     for figure in ("balance", "sms", "sms_low_cost", "hlr", "to_send"):
         gauge(figure, getattr(credits, figure), conn_id=conn_id)
 
 
-def send_reserved(account: str, held: Decimal | None, balance: Decimal | None) -> None:
-    """Send what campaigns hold of a ledger's account together, and what that leaves of its balance."""
+def send_reserved(account: str, sum_up: Callable[[], Decimal | None], balance: Decimal | None) -> None:
+    """
+    Send what campaigns hold of a ledger's account together, and what that leaves of its balance.
+
+    :param sum_up: returns what they hold; called only where somebody gets it, as a thousand may hold
+    """
+    if not are_on():
+        return
+    held = sum_up()
     gauge("reservations.held", held, account=account)
     gauge("reservations.free", None if held is None or balance is None else balance - held, account=account)
 
@@ -136,7 +152,7 @@ def kind_of(error: SMSPartnerError) -> str:
 def _send(name: str, tags: dict[str, str], send: Callable[..., Any]) -> None:
     """Send both series that Airflow has of a metric: one with tags, one whose name holds them for who drops tags."""
     assert tuple(tags) == METRICS[name].tags  # noqa: S101  # what the documentation tells
-    if not _are_on():
+    if not are_on():
         return
     series = PREFIX + name
     try:
@@ -151,15 +167,6 @@ def _send(name: str, tags: dict[str, str], send: Callable[..., Any]) -> None:
 def _part(value: str) -> str:
     """Return a value as one part of a name: a dot would begin another."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", value)[:_LONGEST_PART]
-
-
-@cache
-def _are_on() -> bool:
-    """Return whether Airflow sends metrics at all: else a reading would pay for a dozen that nobody gets."""
-    from airflow.providers.common.compat.sdk import conf
-
-    backends = ("statsd_on", "statsd_datadog_enabled", "otel_on")
-    return any(conf.getboolean("metrics", name, fallback=False) for name in backends)
 
 
 @cache

@@ -97,7 +97,7 @@ class CreditGate(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait as every sensor does, and skip when time is over where that is asked for."""
-        self._wait = Wait.begin(self, str(self.smspartner_conn_id), context)
+        self._wait = Wait.begin(self, str(self.smspartner_conn_id), context, defers=self.deferrable)
         return self.until_it_ends(context, lambda: _WAIT(self, context))
 
     def until_it_ends(self, context: Context, wait: Callable[[], Any]) -> Any:

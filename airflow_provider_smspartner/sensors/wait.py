@@ -31,9 +31,13 @@ class Wait:
     _has_failed: bool = False
 
     @classmethod
-    def begin(cls, gate: BaseSensorOperator, conn_id: str, context: Context) -> Self:
+    def begin(cls, gate: BaseSensorOperator, conn_id: str, context: Context, *, defers: bool) -> Self:
         """Return the wait of a gate that is executed: in reschedule mode, for the first time or once more."""
-        rescheduled = _first_reschedule(gate, context) if gate.reschedule else None
+        from airflow_provider_smspartner import metrics
+
+        # Airflow itself looks up when it began, too: a second time for metrics and deferrals alone.
+        is_asked = gate.reschedule and (defers or metrics.are_on())
+        rescheduled = _first_reschedule(gate, context) if is_asked else None
         return cls(conn_id, rescheduled or datetime.now(UTC), is_resumed=rescheduled is not None)
 
     @classmethod

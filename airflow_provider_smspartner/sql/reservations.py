@@ -45,14 +45,14 @@ class Outcome:
     :param verdict: the figures behind it; None where the same try got its own hold back
     :param run_holds: what other gates of the same DAG run hold of the account
     :param alike: other accounts of the ledger that show the very same balance: they may be one account
-    :param rows: the open rows of the account afterwards
+    :param book: what it was weighed against
     """
 
     reservation: Reservation | None
     verdict: Verdict | None = None
     run_holds: int | Decimal = 0
     alike: tuple[str, ...] = ()
-    rows: tuple[Reservation, ...] = ()
+    book: Book | None = None
 
 
 class Ledger:
@@ -138,12 +138,14 @@ class Ledger:
             visit.save(row, is_new=not past or past[-1].epoch != row.epoch)
             run_holds = sum(other.held for other in book.rows if _is_of_the_same_run(other, row))
             alike = visit.alike(credits, _ALIKE_WITHIN) if verdict.is_granted else ()
-            return Outcome(row, verdict, run_holds, alike, (*_others(book, row), row))
+            return Outcome(row, verdict, run_holds, alike, book)
 
         outcome = self._visits.visit(request.account, decide)
         if outcome.verdict is not None:
             metrics.count("reservations.granted", int(outcome.verdict.is_granted), account=request.account)
-            metrics.send_reserved(request.account, held_in_money(outcome.rows, credits), credits.balance)
+            metrics.send_reserved(
+                request.account, lambda: held_in_money(_rows_afterwards(outcome), credits), credits.balance
+            )
         return outcome
 
     def deduct(self, reservation_id: str, epoch: int | None, key: str, amount: int | Decimal) -> Reservation | None:
@@ -292,11 +294,15 @@ def _sent(past: list[Reservation]) -> int | Decimal:
     return sum(row.deducted for row in granted[last_whole:])
 
 
-def _others(book: Book, row: Reservation) -> Iterator[Reservation]:
-    """Yield the other rows of a book: without the epochs that a hold has come in place of."""
-    for other in book.rows:
-        is_replaced = row.state == "held" and other.reservation_id == row.reservation_id
-        if not is_replaced and (other.reservation_id, other.epoch) != (row.reservation_id, row.epoch):
+def _rows_afterwards(outcome: Outcome) -> Iterator[Reservation]:
+    """Yield the rows of the account after a decision: a hold has come in place of its earlier epochs."""
+    row = outcome.reservation
+    if row is None or outcome.book is None:
+        return
+    yield row
+    for other in outcome.book.rows:
+        is_replaced = other.epoch == row.epoch or row.state == "held"
+        if other.reservation_id != row.reservation_id or not is_replaced:
             yield other
 
 

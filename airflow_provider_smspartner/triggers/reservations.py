@@ -188,7 +188,7 @@ class _Desk:
                 self._ledger.call, name, reservation_ids, account.credits, book.note, CALLED_FOR
             )
             called |= {row.reservation_id for row in rows}
-        metrics.send_reserved(name, held_in_money(book.rows, account.credits), account.credits.balance)
+        metrics.send_reserved(name, lambda: held_in_money(book.rows, account.credits), account.credits.balance)
         waiting = {row.reservation_id for row in book.rows if row.state == "waiting"}
         return Round(account, book.note, called, reservation_ids - waiting)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -16,6 +15,7 @@ from aiosmtpd.controller import Controller
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import needs_airflow, open_dag_bag
 from tests.daily_snapshots import take_daily_snapshots
+from tests.system.airflow import free_port
 
 if TYPE_CHECKING:
     from airflow.models import DagBag
@@ -39,8 +39,7 @@ def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
             mails.append(message_from_bytes(envelope.content, policy=policy.default))
             return "250 OK"
 
-    with socket.create_server(("127.0.0.1", 0)) as free:  # as this server takes no 0 for any port
-        port = free.getsockname()[1]
+    port = free_port()  # as this server takes no 0 for any
     server = Controller(Keep(), hostname="127.0.0.1", port=port)
     server.start()
     connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": port}

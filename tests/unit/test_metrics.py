@@ -88,7 +88,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             sent.append((*arguments, tags))
 
     monkeypatch.setattr("airflow.providers.common.compat.sdk.Stats", Stats, raising=False)
-    monkeypatch.setattr(metrics, "_are_on", lambda: True)
+    monkeypatch.setattr(metrics, "are_on", lambda: True)
     return sent
 
 
@@ -96,7 +96,7 @@ def test_nothing_is_handed_to_airflow_where_its_metrics_are_off(
     sent: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    metrics._are_on.cache_clear()
+    metrics.are_on.cache_clear()
     metrics.gauge("balance", 1, conn_id="paris")
     assert sent == []
 
@@ -127,7 +127,7 @@ def test_no_metric_is_worth_a_campaign_and_what_is_wrong_is_told_once(
             raise KeyError("a handler of somebody's own")
 
     monkeypatch.setattr("airflow.providers.common.compat.sdk.Stats", Broken, raising=False)
-    monkeypatch.setattr(metrics, "_are_on", lambda: True)
+    monkeypatch.setattr(metrics, "are_on", lambda: True)
     metrics._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
