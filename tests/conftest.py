@@ -11,11 +11,10 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ import pytest
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import AIRFLOW, run_to_its_end
 from tests.at_exit import mute_duckdb
+from tests.once_asked import once_asked
 from tests.servers import Clients, serving
 from tests.spellings import KEY, told
 
@@ -91,19 +91,7 @@ def sandbox() -> Iterator[SMSPartnerSandbox]:
 @pytest.fixture
 def once_it_waits() -> Callable[..., AbstractContextManager[None]]:
     """Act on a sandbox as soon as a gate has asked it twice: ``with once_it_waits(sandbox, act): …``."""
-
-    @contextmanager
-    def once_it_waits(sandbox: SMSPartnerSandbox, act: Callable[[], object]) -> Iterator[None]:
-        def wait_and_act() -> None:
-            sandbox.wait_for_requests(2, timeout=300)
-            act()
-
-        thread = Thread(target=wait_and_act)
-        thread.start()
-        yield
-        thread.join()
-
-    return once_it_waits
+    return lambda sandbox, act: once_asked(sandbox, 2, act)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 
 from airflow_provider_smspartner.account import CreditRequirement
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
@@ -19,6 +18,7 @@ from airflow_provider_smspartner.sensors.credits import CreditsSensor
 from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
 from tests.airflow_versions import flush_metrics, run_to_its_end, start_metrics
 from tests.daily_snapshots import take_daily_snapshots
+from tests.once_asked import once_asked
 
 HOLD = timedelta(seconds=0.3)
 
@@ -30,18 +30,6 @@ def run(name: str, task: Callable[..., object], **arguments: object) -> None:
     with DAG(name, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         task(task_id="task", **arguments)
     run_to_its_end(dag)
-
-
-def top_up_later(sandbox: SMSPartnerSandbox, requests: int) -> Thread:
-    """Top an account up as soon as somebody has asked so often."""
-
-    def act() -> None:
-        sandbox.wait_for_requests(sandbox.requests + requests, timeout=60)
-        sandbox.top_up(1_000)
-
-    thread = Thread(target=act)
-    thread.start()
-    return thread
 
 
 def main() -> None:
@@ -71,9 +59,9 @@ def gates(sandbox: SMSPartnerSandbox) -> None:
     paris = {"smspartner_conn_id": "shop.paris", "poke_interval": 0.01}
     run("opens_at_once", CreditsSensor, min_credits=1, **paris)
     for name, mode in (("poked", {}), ("rescheduled", {"mode": "reschedule"}), ("deferred", {"deferrable": True})):
-        topping_up = top_up_later(sandbox, 2)
-        run(name, CreditsSensor, min_credits=int(sandbox.balance) + 1, **mode, **paris)
-        topping_up.join()
+        needed = int(sandbox.balance) + 1
+        with once_asked(sandbox, sandbox.requests + 2, lambda: sandbox.top_up(1_000)):
+            run(name, CreditsSensor, min_credits=needed, **mode, **paris)
     run("times_out", CreditsSensor, min_credits=10**9, timeout=0.02, **paris)
     run("is_skipped", CreditsSensor, min_credits=10**9, timeout=0.02, soft_fail=True, **paris)
     run("needs_action", CreditsSensor, min_credits=1, smspartner_conn_id="revoked", soft_fail=True)
