@@ -60,30 +60,42 @@ class Airflow:
 
     def start(self) -> None:
         self.make_database()
-        self.start_component("api-server", "api-server", "--host=127.0.0.1", f"--port={self.port}")
+        self.start_web()
         self.start_component("scheduler", "scheduler", "--skip-serve-logs")
         self.start_component("dag-processor", "dag-processor")
         self.start_triggerer()
         self.until(self._is_up, timeout=180)
 
     def make_database(self) -> None:
-        self.start_component("db", "db", "migrate")
-        assert self._components["db"].wait(timeout=180) == 0, f"no database was made: {self.home / 'db.log'} says why"
-        del self._components["db"]
+        self.do("db", "migrate")
 
-    def stop(self) -> list[int]:
-        """Stop all components at the same time; return the processes that had to be killed after that."""
-        for component in self._components.values():
+    def do(self, *command: str) -> None:
+        """Run ``airflow COMMAND`` until it has ended well."""
+        code = self._run(command[0], *command).wait(timeout=180)
+        assert code == 0, f"airflow {' '.join(command[:2])} failed: {self.home / command[0]}.log says why"
+
+    def start_web(self) -> None:
+        self.start_component("api-server", "api-server", "--host=127.0.0.1", f"--port={self.port}")
+
+    def stop(self) -> list[str]:
+        """Stop all components at the same time; return the commands of what had to be killed two minutes later."""
+        sessions = {component.pid for component in self._components.values()}
+        for session in sessions:
             with suppress(ProcessLookupError):
-                os.killpg(component.pid, signal.SIGTERM)
+                os.killpg(session, signal.SIGTERM)
+        # What a component has started may end a moment after itself.
+        with suppress(TimeoutError):
+            self.until(lambda: not _processes_in(sessions), timeout=120)
+        killed = []
+        for pid in _processes_in(sessions):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                killed.append(f"{pid} ({process.status()}): {' '.join(process.cmdline())}")
+                process.kill()
         for component in self._components.values():
-            with suppress(subprocess.TimeoutExpired):
-                component.wait(timeout=60)
-        survivors = _processes_in({component.pid for component in self._components.values()})
-        for pid in survivors:
-            os.kill(pid, signal.SIGKILL)
+            component.wait(timeout=60)
         self._components.clear()
-        return survivors
+        return killed
 
     def start_component(self, name: str, *command: str) -> None:
         """Start ``airflow COMMAND``, under a name of which there may be several."""
