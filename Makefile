@@ -11,6 +11,7 @@ MYSQL := .venv-mysql
 WAREHOUSES := .venv-warehouses
 CLUSTER := .venv-cluster
 AIRFLOW := .venv-airflow
+FAB := .venv-fab
 BENCH := .venv-bench
 
 # Without bytecode on disk, each process of a test would compile Airflow anew.
@@ -101,9 +102,11 @@ system-reservations: $(CLUSTER)/.ready ## forty campaigns at once on credit for 
 	@ON_CELERY=1 $(BIN)/python -m pytest -q -rs tests/system/reservations
 
 # Apart, as in one session two Airflows would run at the same time.
-browser: $(AIRFLOW)/.ready .venv/.browser ## Airflow's web pages, and those of make docs, in a real browser; needs Chromium (4 minutes)
+browser: $(AIRFLOW)/.ready $(FAB)/.ready .venv/.browser ## Airflow's web pages, and those of make docs, in a real browser; needs Chromium and nginx (5 minutes)
 	$(call install_wheel,$(AIRFLOW),constraints/dev.txt,apache-airflow-providers-sqlite pygal)
+	$(call install_wheel,$(FAB),constraints/fab.txt)
 	@$(BIN)/python -m pytest -q -rs tests/system/browser
+	@$(BIN)/python -m pytest -q -rs tests/system/roles
 	@$(BIN)/python -m pytest -q -rs tests/system/look_around
 	@$(BIN)/python -m pytest -q -rs tests/system/layout
 
@@ -125,11 +128,12 @@ constraints: $(READY) ## the newest versions that pyproject.toml allows, into co
 	@$(COMPILE) pyproject.toml --group warehouses -o constraints/warehouses.txt
 	@$(COMPILE) pyproject.toml --group mysql -c constraints/dev.txt -o constraints/mysql.txt
 	@$(COMPILE) pyproject.toml --group cluster -c constraints/dev.txt -o constraints/cluster.txt
+	@$(COMPILE) pyproject.toml --group fab -o constraints/fab.txt
 	@$(COMPILE) pyproject.toml --group bench -c constraints/dev.txt -o constraints/bench.txt
 	@$(COMPILE) --group browser -c constraints/dev.txt -o constraints/browser.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(MYSQL) $(WAREHOUSES) $(CLUSTER) $(AIRFLOW) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv $(SYSTEM) $(SNOWFLAKE) $(MYSQL) $(WAREHOUSES) $(CLUSTER) $(AIRFLOW) $(FAB) $(BENCH) .venv-matrix .airflow* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(READY): constraints/dev.txt pyproject.toml airflow_provider_smspartner/__init__.py
 	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { \
@@ -162,8 +166,10 @@ $(SNOWFLAKE)/.ready $(MYSQL)/.ready $(WAREHOUSES)/.ready $(BENCH)/.ready: $(READ
 	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(CLUSTER)/.ready: $(READY) constraints/cluster.txt
-	@echo "Setting up $(CLUSTER) (once)..."
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLUSTER)
-	@$(BIN)/uv pip install --quiet --python $(CLUSTER)/bin/python --require-hashes -r constraints/cluster.txt
+$(CLUSTER)/.ready: constraints/cluster.txt
+$(FAB)/.ready: constraints/fab.txt
+$(CLUSTER)/.ready $(FAB)/.ready: $(READY)
+	@echo "Setting up $(@D) (once)..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $(filter constraints/%,$^)
 	@touch $@

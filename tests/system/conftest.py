@@ -9,11 +9,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.system.airflow import Airflow
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",  # CI is root, whom Chromium refuses otherwise
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+]
+"""How Chromium is started."""
+PATIENCE = 240_000
+"""Milliseconds to wait for what a page is going to show: it has 11 MB of scripts, and two cores are slow at times."""
 
 FIGURES = pytest.StashKey[dict[str, object]]()
 KEPT_HOME = pytest.StashKey[Path]()
@@ -41,11 +55,18 @@ def leave_out() -> Callable[[str], NoReturn]:
 
 
 @pytest.fixture(scope="session")
-def run_airflow(airflow_home: Path, leave_out: Callable[[str], NoReturn]) -> Iterator[Callable[..., Airflow]]:
-    """Run Airflow until the last test has ended: ``run_airflow(environment, dags, connections, **settings)``."""
+def chromium(leave_out: Callable[[str], NoReturn]) -> str:
+    """Find the browser: whoever has none need not wait for Airflow to start."""
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    return executable or leave_out("there is no Chromium on the path: apt-get install chromium")
+
+
+@pytest.fixture(scope="session")
+def make_airflow(airflow_home: Path, leave_out: Callable[[str], NoReturn]) -> Iterator[Callable[..., Airflow]]:
+    """Make an Airflow, which ends with the last test: ``make_airflow(environment, dags, connections, **settings)``."""
     with ExitStack() as running:
 
-        def run_airflow(environment: str, dags: Path, connections: Mapping[str, str], **settings: str) -> Airflow:
+        def make_airflow(environment: str, dags: Path, connections: Mapping[str, str], **settings: Any) -> Airflow:
             folder = Path(__file__).parents[2] / environment
             if not (folder / "bin" / "airflow").exists():
                 leave_out(
@@ -53,10 +74,21 @@ def run_airflow(airflow_home: Path, leave_out: Callable[[str], NoReturn]) -> Ite
                 )
             airflow = Airflow(folder, airflow_home, dags, connections, **settings)
             running.callback(airflow.stop)
-            airflow.start()
             return airflow
 
-        yield run_airflow
+        yield make_airflow
+
+
+@pytest.fixture(scope="session")
+def run_airflow(make_airflow: Callable[..., Airflow]) -> Callable[..., Airflow]:
+    """Run Airflow until the last test has ended: ``run_airflow(environment, dags, connections, **settings)``."""
+
+    def run_airflow(*arguments: Any, **settings: str) -> Airflow:
+        airflow = make_airflow(*arguments, **settings)
+        airflow.start()
+        return airflow
+
+    return run_airflow
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, sync_playwright
@@ -16,22 +15,10 @@ from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, s
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.spellings import KEY, told
 from tests.system.airflow import Airflow
+from tests.system.conftest import ARGUMENTS, PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 IMAGES = REPOSITORY / "docs" / "images"
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",  # CI is root, whom Chromium refuses otherwise
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 240_000
-"""Milliseconds to wait for what a page is going to show: it has 11 MB of scripts, and two cores are slow at times."""
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +26,6 @@ def account() -> Iterator[SMSPartnerSandbox]:
     """Serve an account that can pay for 2,631 SMS."""
     with SMSPartnerSandbox("100.00", KEY) as account:
         yield account
-
-
-@pytest.fixture(scope="session", autouse=True)
-def chromium(leave_out: Callable[[str], NoReturn]) -> str:
-    """Find the browser: whoever has none need not wait for Airflow to start."""
-    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    return executable or leave_out("there is no Chromium on the path: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")

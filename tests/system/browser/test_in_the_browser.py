@@ -16,7 +16,7 @@ from airflow_provider_smspartner import __version__
 from airflow_provider_smspartner.api.settings import EXTRAS, ConnectionSettings, read_settings
 from airflow_provider_smspartner.get_provider_info import get_provider_info
 from tests.spellings import KEY, told
-from tests.system.browser.conftest import PATIENCE
+from tests.system.conftest import PATIENCE
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.sandbox import SMSPartnerSandbox

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from airflow_provider_smspartner import __version__
-from tests.system.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.system.conftest import ARGUMENTS
 
 BUILT = Path(__file__).parents[3] / "build" / "docs"
 WIDTHS = (320, 768, 1366, 1440, 1920)
@@ -31,10 +30,7 @@ CUT = """() => {
 
 
 @pytest.fixture(scope="module")
-def documentation(leave_out: Callable[[str], NoReturn]) -> Iterator[Page]:
-    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if chromium is None:
-        leave_out("there is no Chromium on the path: apt-get install chromium")
+def documentation(chromium: str, leave_out: Callable[[str], NoReturn]) -> Iterator[Page]:
     if not (BUILT / "index.html").exists():
         leave_out("there is no documentation in build/docs: make docs builds it")
     with sync_playwright() as playwright:

@@ -227,9 +227,7 @@ def test_a_dag_that_a_person_may_not_read_is_not_named(
     page = browse("viewer", "reservations").text
     assert "secret_campaign" not in page
     assert "a DAG that you may not read" in page
-    assert (
-        '<a href="../dags/open_campaign/runs/manual__1" target="_top">open_campaign.reserve, run manual__1</a>' in page
-    )
+    assert '<a href="../dags/open_campaign/runs/manual__1">open_campaign.reserve, run manual__1</a>' in page
 
 
 def test_the_accounts_named_in_the_configuration_are_shown_alone(
