@@ -36,15 +36,18 @@ LEFT_TO_MAKE_TEST = (
     "unit/sql/test_reservations_model.py",
 )
 # What touches other libraries, and nothing of Airflow's, runs where Row.has_libraries says so: with the lowest versions
-# that pyproject.toml names and the newest, and with SQLAlchemy 1.4, 2.0 and 2.1.
+# that pyproject.toml names, with those in between, and on the newest Python.
 ON_LIBRARIES = (
-    "integration/*",
     "leaks/test_a_call_tells_no_key.py",
     "unit/api/*",
     "unit/test_account*.py",
     "unit/test_example_alerts.py",  # of Airflow's mails: three versions tell as much as seven
     "unit/test_metrics.py",
     "unit/test_packaging.py",
+)
+# Of those, what touches databases takes longest, and runs once with SQLAlchemy 1.4 and 2.0, and in `make test` with 2.1.
+ON_DATABASES = (
+    "integration/*",
     "unit/sql/test_errors.py",
     "unit/sql/test_snapshots.py",
     "unit/sql/test_snapshot_properties.py",
@@ -70,6 +73,7 @@ class Row:
     :param as_of: the day of which its packages are, for an Airflow that is not the newest
     :param also: packages that its tests need besides
     :param has_libraries: whether it runs what is about other libraries alone
+    :param has_databases: whether it runs what is about databases alone
     """
 
     airflow: str
@@ -78,6 +82,7 @@ class Row:
     also: tuple[str, ...] = ()
     is_lowest: bool = False
     has_libraries: bool = False
+    has_databases: bool = False
 
     @property
     def name(self) -> str:
@@ -100,17 +105,18 @@ class Row:
     @property
     def left_to_others(self) -> tuple[str, ...]:
         """Return the files of tests that say no more here than they do in another row, or in `make test`."""
-        return LEFT_TO_MAKE_TEST + (() if self.has_libraries else ON_LIBRARIES)
+        left = LEFT_TO_MAKE_TEST + (() if self.has_libraries else ON_LIBRARIES)
+        return left + (() if self.has_databases else ON_DATABASES)
 
 
 ROWS = (
     # The lowest version of everything that pyproject.toml names.
-    Row("2.11.0", as_of="2025-06-15", is_lowest=True, has_libraries=True),
+    Row("2.11.0", as_of="2025-06-15", is_lowest=True, has_libraries=True, has_databases=True),
     Row("2.11.2", as_of="2026-03-31"),
     # Its connection form needs the FAB provider.
     Row("3.0.6", as_of="2025-09-15", also=("apache-airflow-providers-fab",)),
     Row("3.1.8", as_of="2026-03-31"),
-    Row("3.2.2", as_of="2026-06-01", has_libraries=True),
+    Row("3.2.2", as_of="2026-06-01", has_libraries=True, has_databases=True),
     # With Python 3.11 `make test` runs it, and the system tests from the wheel.
     Row("3.3.2", python="3.12"),
     Row("3.3.2", python="3.13", has_libraries=True),
