@@ -19,11 +19,13 @@ FIGURES = (
     "row",
     "grant",
     "snapshot",
+    "worker",
     "many_accounts",
     "gates",
     "queue",
     "many_triggers",
     "opening",
+    "history",
 )
 """The modules that measure something, in the order of the table."""
 

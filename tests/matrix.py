@@ -45,7 +45,7 @@ ON_LIBRARIES = (
     "unit/test_metrics.py",
     "unit/test_packaging.py",
 )
-# Of those, what touches databases takes longest, and runs once with SQLAlchemy 1.4 and 2.0, and in `make test` with 2.1.
+# What touches databases takes longest: it runs once with SQLAlchemy 1.4 and 2.0, and in `make test` with 2.1.
 ON_DATABASES = (
     "integration/*",
     "unit/sql/test_errors.py",

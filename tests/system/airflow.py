@@ -78,16 +78,17 @@ class Airflow:
         self.start_component("api-server", "api-server", "--host=127.0.0.1", f"--port={self.port}")
 
     def stop(self) -> list[str]:
-        """Stop all components at the same time; return the commands of what had to be killed two minutes later."""
-        sessions = {component.pid for component in self._components.values()}
-        for session in sessions:
-            with suppress(ProcessLookupError):
-                os.killpg(session, signal.SIGTERM)
-        # What a component has started may end a moment after itself.
-        with suppress(TimeoutError):
-            self.until(lambda: not _processes_in(sessions), timeout=120)
+        """Stop all components at once, as an orchestrator does; return the commands of what had to be killed."""
+        for component in self._components.values():
+            component.terminate()
+        if not self._have_ended(within=30):
+            # A LocalExecutor that was told to end just after a task waits for an idle worker of its own forever.
+            for component in self._components.values():
+                with suppress(ProcessLookupError):
+                    os.killpg(component.pid, signal.SIGTERM)
+            self._have_ended(within=90)
         killed = []
-        for pid in _processes_in(sessions):
+        for pid in self._processes():
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 killed.append(f"{pid} ({process.status()}): {' '.join(process.cmdline())}")
@@ -96,6 +97,16 @@ class Airflow:
             component.wait(timeout=60)
         self._components.clear()
         return killed
+
+    def _have_ended(self, *, within: float) -> bool:
+        try:
+            self.until(lambda: not self._processes(), timeout=within)
+        except TimeoutError:
+            return False
+        return True
+
+    def _processes(self) -> list[int]:
+        return _processes_in({component.pid for component in self._components.values()})
 
     def start_component(self, name: str, *command: str) -> None:
         """Start ``airflow COMMAND``, under a name of which there may be several."""
