@@ -24,7 +24,9 @@ FIGURES = (
     "gates",
     "queue",
     "many_triggers",
+    "floor",
     "opening",
+    "crowd",
     "history",
 )
 """The modules that measure something, in the order of the table."""

@@ -1,0 +1,52 @@
+"""A gate that asks nobody anything: what Airflow itself needs to open many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class FileGate(BaseOperator):
+    """Wait in the triggerer until a file is there."""
+
+    def __init__(self, *, path: str, poke_interval: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.poke_interval = poke_interval
+
+    def execute(self, context: Context) -> None:
+        """Defer."""
+        self.defer(trigger=FileIsThere(self.path, self.poke_interval), method_name="resume")
+
+    def resume(self, context: Context, event: object) -> object:
+        """Return what the trigger fired."""
+        return event
+
+
+class FileIsThere(BaseTrigger):
+    """Fire as soon as a file is there, at which every ``poke_interval`` seconds is looked."""
+
+    def __init__(self, path: str, poke_interval: float) -> None:
+        super().__init__()
+        self.path = path
+        self.poke_interval = poke_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and its arguments."""
+        arguments = {"path": self.path, "poke_interval": self.poke_interval}
+        return f"{FileIsThere.__module__}.{FileIsThere.__qualname__}", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire."""
+        path = Path(self.path)
+        while not await asyncio.to_thread(path.exists):  # noqa: ASYNC110 - a file wakes nobody
+            await asyncio.sleep(self.poke_interval)
+        yield TriggerEvent("open")
