@@ -71,8 +71,11 @@ class Airflow:
 
     def do(self, *command: str) -> None:
         """Run ``airflow COMMAND`` until it has ended well."""
-        code = self._run(command[0], *command).wait(timeout=180)
-        assert code == 0, f"airflow {' '.join(command[:2])} failed: {self.home / command[0]}.log says why"
+        name = command[0]
+        self.start_component(name, *command)  # so that it is stopped with the others, if somebody does not wait
+        code = self._components[name].wait(timeout=180)
+        del self._components[name]
+        assert code == 0, f"airflow {' '.join(command[:2])} failed: {self.home / name}.log says why"
 
     def start_web(self) -> None:
         self.start_component("api-server", "api-server", "--host=127.0.0.1", f"--port={self.port}")
