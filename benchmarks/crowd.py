@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +9,14 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from benchmarks.measure import Line, Spread, in_random_order, ratio_line
-from tests.system.airflow import Airflow
+from benchmarks.whole import run_airflow
+
+if TYPE_CHECKING:
+    from tests.system.airflow import Airflow
 
 INTERVAL = 5.0
 
@@ -33,30 +36,21 @@ def measure(size: Size) -> list[Line]:
     """Return the time from the first task's end to the last one's, of our gates and of those that do nothing."""
     with TemporaryDirectory() as home, SMSPartnerSandbox("10") as account:
         there = Path(home) / "there"
-        airflow = Airflow(
-            Path(sys.prefix),
-            Path(home),
-            Path(__file__).parent / "dags",
-            {"package": account.connection_json()},
-            logging__logging_level="INFO",
-            core__max_active_tasks_per_dag=str(size.gates),
-            benchmarks__interval=str(INTERVAL),
-            benchmarks__gates=str(size.gates),
-            benchmarks__file=str(there),
-        )
+        settings = {
+            "core__max_active_tasks_per_dag": str(size.gates),
+            "benchmarks__gates": str(size.gates),
+            "benchmarks__file": str(there),
+        }
         opens: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "package": (partial(account.top_up, "10000"), partial(account.spend, "10000")),
             "nothing": (there.touch, there.unlink),
         }
         took: dict[str, list[float]] = defaultdict(list)
-        try:
-            airflow.start()
+        with run_airflow(home, {"package": account.connection_json()}, INTERVAL, **settings) as airflow:
             for side in in_random_order(opens, size.rounds):
                 open_all, close = opens[side]
                 took[side].append(_seconds(airflow, f"{side}_crowd", size.gates, open_all))
                 close()
-        finally:
-            airflow.stop()
     return [
         ratio_line(
             f"{size.gates:,} gates on one account open at once: from the first task's end to the last one's",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from airflow_provider_smspartner.sql.snapshots import HISTORY, snapshot_table
 from airflow_provider_smspartner.sql.tables import prepare_table
 from benchmarks.measure import Line, Spread, interleave
 from tests.system.airflow import Airflow
-from tests.system.celery.servers import made_database
+from tests.system.celery.servers import connection_to, made_database
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -101,14 +100,12 @@ def _open(address: str) -> bytes:
 @contextmanager
 def _web_pages(warehouse: URL) -> Iterator[str]:
     """Run Airflow's API server alone; yield the address of the credit page."""
-    postgres = {"conn_type": "postgres", "host": warehouse.host, "port": warehouse.port}
-    postgres |= {"login": warehouse.username, "password": warehouse.password, "schema": warehouse.database}
     with TemporaryDirectory() as home:
         airflow = Airflow(
             Path(sys.prefix),
             Path(home),
             Path(home) / "dags",
-            {"warehouse": json.dumps(postgres)},
+            {"warehouse": connection_to(warehouse)},
             logging__logging_level="INFO",
             smspartner__snapshots_conn_id="warehouse",
         )

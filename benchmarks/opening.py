@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from benchmarks import peer
 from benchmarks.accounts import Account
 from benchmarks.measure import Line, Spread
-from tests.system.airflow import Airflow
+from benchmarks.whole import run_airflow
+
+if TYPE_CHECKING:
+    from tests.system.airflow import Airflow
 
 KINDS = ("package_deferrable", "package_reschedule", "peer_reschedule", "peer_poke")
 AN_HOUR_OF_POKES = 60
@@ -40,25 +42,14 @@ def measure(size: Size) -> list[Line]:
             "package": account.connection_json(),
             peer.CONN_ID: Account(account.url, "sandbox-key").http_connection(),
         }
-        airflow = Airflow(
-            Path(sys.prefix),
-            Path(home),
-            Path(__file__).parent / "dags",
-            named,
-            logging__logging_level="INFO",
-            benchmarks__interval=str(size.interval),
-        )
-        try:
-            airflow.start()
-            opened: dict[str, list[float]] = defaultdict(list)
-            pokes: dict[str, list[float]] = defaultdict(list)
+        opened: dict[str, list[float]] = defaultdict(list)
+        pokes: dict[str, list[float]] = defaultdict(list)
+        with run_airflow(home, named, size.interval) as airflow:
             for turn in range(size.rounds):
                 # In a round all are topped up as long after a poll: else chance would decide who opens sooner.
                 pause = size.interval * (turn + random.random()) / size.rounds
                 for kind in random.sample(KINDS, len(KINDS)):
                     opened[kind].append(_seconds_to_open(airflow, account, kind, pause, pokes[kind]))
-        finally:
-            airflow.stop()
     return [*_opening_lines(size, opened), *_worker_lines(pokes)]
 
 

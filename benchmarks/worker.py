@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from benchmarks import peer
 from benchmarks.accounts import Account, sqlite_connection
 from benchmarks.measure import Line, Spread, in_random_order, ratio_line
-from tests.system.airflow import Airflow
+from benchmarks.whole import run_airflow
+
+if TYPE_CHECKING:
+    from tests.system.airflow import Airflow
 
 SIDES = {"package": ("package_snapshot", 1), "peer": ("peer_snapshot", 2)}
 """By side: the DAG, and how many tasks it has."""
@@ -42,18 +45,11 @@ def measure(size: Size) -> list[Line]:
         }
         with sqlite3.connect(Path(home) / "credits.db") as warehouse:
             warehouse.execute(peer.SNAPSHOT_TABLE)
-        dags = Path(__file__).parent / "dags"
-        airflow = Airflow(
-            Path(sys.prefix), Path(home), dags, named, logging__logging_level="INFO", benchmarks__interval="60"
-        )
-        try:
-            airflow.start()
+        with run_airflow(home, named, interval=60) as airflow:
             for side in ["package", "peer", *in_random_order(SIDES, size.rounds)]:
                 whole, by_themselves = _seconds(airflow, *SIDES[side])
                 runs[side].append(whole)
                 tasks[side].append(by_themselves)
-        finally:
-            airflow.stop()
     case = "HttpOperator, then SQLExecuteQueryOperator"
     # The first run of each is left out: this package makes its table in it.
     return [
@@ -72,6 +68,5 @@ def _seconds(airflow: Airflow, dag_id: str, tasks: int) -> tuple[float, float]:
         tuple(datetime.fromisoformat(task[name]).timestamp() for name in ("start_date", "end_date"))
         for task in run.tasks()
     ]
-    return max(end for _, end in moments) - min(start for start, _ in moments), sum(
-        end - start for start, end in moments
-    )
+    starts, ends = zip(*moments, strict=True)
+    return max(ends) - min(starts), sum(ends) - sum(starts)

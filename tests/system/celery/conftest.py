@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,7 +18,15 @@ from tests.listeners import StatsD
 from tests.spellings import KEY
 from tests.system import waiting_gates
 from tests.system.airflow import Airflow
-from tests.system.celery.servers import POSTGRESQL, REDIS, Redis, made_database, recorded, taken_redis_database
+from tests.system.celery.servers import (
+    POSTGRESQL,
+    REDIS,
+    Redis,
+    connection_to,
+    made_database,
+    recorded,
+    taken_redis_database,
+)
 
 HERE, REPOSITORY = Path(__file__).parent, Path(__file__).parents[3]
 
@@ -106,7 +113,7 @@ def airflow(
 ) -> Airflow:
     """Run Airflow until the last test has ended, all but its workers."""
     connections = {name: accounts[name].connection_json(key) for name, key in KEYS.items() if name != "revoked"}
-    connections["warehouse"] = _postgres_connection(servers.warehouse)
+    connections["warehouse"] = connection_to(servers.warehouse)
     dags = airflow_home / "dags"
     dags.mkdir()
     for file in DAG_FILES:
@@ -130,8 +137,3 @@ def airflow(
         workers__execution_api_timeout="60",
         **statsd.settings,
     )
-
-
-def _postgres_connection(url: URL) -> str:
-    named = {"host": url.host, "port": url.port, "login": url.username, "password": url.password}
-    return json.dumps({"conn_type": "postgres", "schema": url.database} | named)

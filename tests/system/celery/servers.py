@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -33,6 +34,12 @@ def made_database(purpose: str) -> Iterator[URL]:
     finally:
         with root.connect() as connection:
             connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def connection_to(database: URL) -> str:
+    """Return the Airflow connection of a database, as JSON."""
+    named = {"host": database.host, "port": database.port, "login": database.username, "password": database.password}
+    return json.dumps({"conn_type": "postgres", "schema": database.database} | named)
 
 
 class Redis:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.spellings import PLANTED
 from tests.system.airflow import Airflow
-from tests.system.celery.servers import POSTGRESQL, REDIS, made_database, taken_redis_database
+from tests.system.celery.servers import POSTGRESQL, REDIS, connection_to, made_database, taken_redis_database
 from tests.system.reservations.story import BALANCE
 
 DAGS = Path(__file__).parent / "dags"
@@ -73,10 +72,9 @@ def airflow(
     database: sa.URL, account: SMSPartnerSandbox, on_celery: dict[str, str], run_airflow: Callable[..., Airflow]
 ) -> Airflow:
     """Run Airflow until the last test has ended."""
-    ledger = {"host": database.host, "port": database.port, "login": database.username, "password": database.password}
     connections = {
         "campaigns": account.connection_json(),
-        "ledger": json.dumps({"conn_type": "postgres", "schema": database.database} | ledger),
+        "ledger": connection_to(database),
     }
     airflow = run_airflow(
         ".venv-cluster",

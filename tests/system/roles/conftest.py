@@ -22,7 +22,7 @@ from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from demo.history import write_history
 from tests.spellings import KEY
 from tests.system.airflow import Airflow, free_port
-from tests.system.celery.servers import POSTGRESQL, made_database
+from tests.system.celery.servers import POSTGRESQL, connection_to, made_database
 from tests.system.conftest import ARGUMENTS, PATIENCE
 
 EXAMPLE = Path(__file__).parents[3] / "example_dags" / "smspartner_reserve_campaign.py"
@@ -92,18 +92,16 @@ def airflow(
     address: tuple[str, int],
     make_airflow: Callable[..., Airflow],
     airflow_home: Path,
-) -> Iterator[Airflow]:
+) -> Airflow:
     """Run Airflow's web server, with a run each of two DAGs that have reserved credit."""
     url, port = address
     dags = airflow_home / "dags"
     dags.mkdir()
     shutil.copy(EXAMPLE, dags)
     (dags / "secret.py").write_text(EXAMPLE.read_text().replace(f'dag_id="{OPEN}"', f'dag_id="{SECRET}"'))
-    postgres = {"conn_type": "postgres", "schema": warehouse.database, "host": warehouse.host}
-    postgres |= {"port": warehouse.port, "login": warehouse.username, "password": warehouse.password}
     with SMSPartnerSandbox("10000", KEY, prices={"sms": 1}) as account:
         connections = {"smspartner_default": account.connection_json()}
-        connections |= dict.fromkeys(("warehouse", "ledger"), json.dumps(postgres))
+        connections |= dict.fromkeys(("warehouse", "ledger"), connection_to(warehouse))
         airflow = make_airflow(
             ".venv-fab",
             dags,
