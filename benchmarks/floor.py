@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
+from benchmarks.accounts import Account
 from benchmarks.many_triggers import Cost
 from benchmarks.measure import Line
-from benchmarks.nothing import FileIsThere
+from benchmarks.nothing import FileIsThere, Told
 from benchmarks.triggerer import Size, run_triggerer
 from tests.system.airflow import Airflow
 
@@ -14,11 +16,15 @@ FULL, QUICK = Size(triggers=2000, interval=60, intervals=1), Size(triggers=5, in
 
 
 def measure(size: Size) -> list[Line]:
-    """Return one line, without a side of this package's."""
-    each = (_memory(size.triggers, size) - _memory(1, size)) / max(size.triggers - 1, 1) / 1024
-    return [
-        Line(
-            "memory per trigger that does nothing",
+    """Return a line of triggers that do nothing, and one of those that log and look a connection up, as ours do."""
+    return list(_lines(size))
+
+
+def _lines(size: Size) -> Iterator[Line]:
+    for figure, kind in (("does nothing", FileIsThere), ("logs a line, and looks a connection up", Told)):
+        each = (_memory(kind, size.triggers, size) - _memory(kind, 1, size)) / max(size.triggers - 1, 1) / 1024
+        yield Line(
+            f"memory per trigger that {figure}",
             f"{size.triggers:,} in one triggerer, over one alone",
             "",
             f"Airflow itself: {each:,.0f} KiB",
@@ -26,14 +32,18 @@ def measure(size: Size) -> list[Line]:
             "",
             None,
         )
-    ]
 
 
-def _memory(triggers: int, size: Size) -> int:
+def _memory(kind: type[FileIsThere], triggers: int, size: Size) -> int:
     """Return the bytes of both processes, some time after the last trigger was taken."""
-    waiting = [FileIsThere(f"/nowhere/{number}", size.interval).serialize() for number in range(triggers)]
-    with run_triggerer(waiting, {}) as triggerer:
+    names = [f"account_{number}" for number in range(triggers)]
+    named = {name: Account("http://127.0.0.1:9/v1", f"key-of-{name}").connection() for name in names}
+    with run_triggerer([kind(name, size.interval).serialize() for name in names], named) as triggerer:
         taken = "SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL"
         Airflow.until(lambda: triggerer.airflow.query(taken) == [(triggers,)], timeout=300)
+        logs = triggerer.airflow.home / "logs"
+        # Connections are looked up one at a time, in turns of the triggerer's main loop.
+        has_logged = (lambda: len([*logs.rglob("*.trigger.*")]) == triggers) if kind is Told else (lambda: True)
+        Airflow.until(has_logged, timeout=600, pause=1)
         time.sleep(size.interval * size.intervals + 5)
         return Cost.of(triggerer).memory

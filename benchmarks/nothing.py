@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -50,3 +51,18 @@ class FileIsThere(BaseTrigger):
         while not await asyncio.to_thread(path.exists):  # noqa: ASYNC110 - a file wakes nobody
             await asyncio.sleep(self.poke_interval)
         yield TriggerEvent("open")
+
+
+class Told(FileIsThere):
+    """Look up the connection that is named as the path is, log a line, and wait."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and its arguments."""
+        return f"{Told.__module__}.{Told.__qualname__}", super().serialize()[1]
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire."""
+        connection = await get_async_connection(self.path)
+        self.log.info("Connection %r: found at %s", connection.conn_id, connection.host)
+        async for event in super().run():
+            yield event

@@ -120,32 +120,20 @@ def _exchange(session: Session, request: AccountRequest, timeout: float) -> Answ
     return response.status_code, response.headers, body
 
 
-def make_async_client(tls: ssl.SSLContext) -> ClientSession:
-    """Return what ``aget`` asks with, on the running event loop: it keeps its connection open as a session does."""
-    from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, ThreadedResolver
-
-    client = ClientSession(
-        # The resolver of this machine, as with requests, even where aiodns is installed.
-        connector=TCPConnector(ssl=tls, resolver=ThreadedResolver()),
-        cookie_jar=DummyCookieJar(),
-        timeout=ClientTimeout(total=None, sock_connect=None),  # `aget` limits the time of the whole
-        auto_decompress=False,
-        trust_env=False,
-    )
-    # Else each try is two: aiohttp repeats a GET that fails, as its own test client has to prevent too.
-    client._retry_connection = False
-    return client
-
-
 async def aget(
     client: ClientSession,
     request: AccountRequest,
     timeout: float,  # noqa: ASYNC109  # as get's
     proxy: str | None,
+    tls: ssl.SSLContext,
 ) -> Account:
-    """Ask for the account, once, as ``get`` does, on an event loop."""
+    """
+    Ask for the account, once, as ``get`` does, on an event loop.
+
+    :param client: the loop's ``shared_client``
+    """
     try:
-        http_status, headers, body = await _aexchange(client, request, timeout, proxy)
+        http_status, headers, body = await _aexchange(client, request, timeout, proxy, tls)
     except Exception as exc:  # noqa: BLE001  # as above
         error = _our_error(exc)
     else:
@@ -158,6 +146,7 @@ async def _aexchange(
     request: AccountRequest,
     timeout: float,  # noqa: ASYNC109
     proxy: str | None,
+    tls: ssl.SSLContext,
 ) -> Answer:
     from yarl import URL
 
@@ -169,7 +158,12 @@ async def _aexchange(
         async with (
             asyncio.timeout(timeout),
             client.get(
-                url, headers={**request.headers, **plain}, proxy=proxy, proxy_headers=tunnel, allow_redirects=False
+                url,
+                headers={**request.headers, **plain},
+                proxy=proxy,
+                proxy_headers=tunnel,
+                ssl=tls,
+                allow_redirects=False,
             ) as response,
         ):
             # Where a body has no length, aiohttp takes a reset for its end.

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_smspartner import metrics
+from airflow_provider_smspartner.api.clients import leave_client, shared_client
 from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
-from airflow_provider_smspartner.api.transport import aget, get, make_async_client, make_session
+from airflow_provider_smspartner.api.transport import aget, get, make_session
 from airflow_provider_smspartner.arguments import required_text
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
@@ -24,7 +25,6 @@ from airflow_provider_smspartner.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
     from airflow.providers.common.compat.sdk import Connection
     from requests import Session
     from tenacity import RetryCallState
@@ -46,7 +46,7 @@ class SMSPartnerHook(BaseHook):
     """
     Ask SMS Partner for the credit of an account.
 
-    One hook keeps one HTTP connection open across its calls.
+    One hook keeps one HTTP connection open across its calls; on an event loop, all hooks share those that are open.
 
     :param smspartner_conn_id: the Airflow connection whose password is the account's API key
     :raises SMSPartnerArgumentError: it is no text that names one
@@ -60,9 +60,7 @@ class SMSPartnerHook(BaseHook):
     def __init__(self, smspartner_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.smspartner_conn_id = required_text("smspartner_conn_id", smspartner_conn_id)
-        self._client: ClientSession | None = None
-        self._client_settings: ConnectionSettings | None = None
-        self._client_loop: asyncio.AbstractEventLoop | None = None
+        self._kept: ConnectionSettings | None = None
         self._read_again_at = 0.0
         self._masked: int | None = None
 
@@ -138,15 +136,13 @@ class SMSPartnerHook(BaseHook):
     async def areservations_account(self) -> str:
         """Return ``reservations_account``, on an event loop."""
         with self._naming_the_connection():
-            kept = self._client_settings if monotonic() < self._read_again_at else None
+            kept = self._kept if monotonic() < self._read_again_at else None
             settings = kept or await self._aread_settings()
             return settings.reservations_account or self.smspartner_conn_id
 
     async def aclose(self) -> None:
-        """Close the HTTP connection that ``aget_account`` keeps open."""
-        if self._client is not None:
-            await self._client.close()
-        self._client = None
+        """Close the HTTP connections that ``aget_account`` keeps open, unless other hooks on the loop ask over them."""
+        await leave_client(self)
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the account answers, and a sentence fit for a web page. Asks once."""
@@ -165,7 +161,7 @@ class SMSPartnerHook(BaseHook):
 
     async def _aask_as_the_connection_says(self) -> Account:
         failed = None
-        kept = self._client_settings if monotonic() < self._read_again_at else None
+        kept = self._kept if monotonic() < self._read_again_at else None
         if kept is not None:
             try:
                 return await self._aask(kept)
@@ -179,9 +175,9 @@ class SMSPartnerHook(BaseHook):
     async def _aask(self, settings: ConnectionSettings) -> Account:
         from tenacity import AsyncRetrying
 
-        client, request = await self._open_client(settings), _request(settings)
+        client, request = await shared_client(self), _request(settings)
         ask = AsyncRetrying(**self._retry_rule(settings))
-        account: Account = await ask(aget, client, request, settings.timeout, settings.proxy)
+        account: Account = await ask(aget, client, request, settings.timeout, settings.proxy, settings.tls)
         return account
 
     @cached_property
@@ -212,19 +208,9 @@ class SMSPartnerHook(BaseHook):
                 await amask(secrets)
                 self._masked = hash(secrets)
             settings = await asyncio.to_thread(_read_off_the_loop, conn)
-            self._read_again_at = monotonic() + random.uniform(*KEPT_FOR)  # noqa: S311  # spreads, hides nothing
+            self._kept, self._read_again_at = settings, monotonic() + random.uniform(*KEPT_FOR)  # noqa: S311  # spreads, hides nothing
             return settings
         raise error
-
-    async def _open_client(self, settings: ConnectionSettings) -> ClientSession:
-        """Return the client of the last call, or another where the connection or the event loop has changed."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or (settings, loop) != (self._client_settings, self._client_loop):
-            if self._client_loop is loop or (self._client_loop and self._client_loop.is_closed()):
-                await self.aclose()
-            self._client = make_async_client(settings.tls)
-            self._client_settings, self._client_loop = settings, loop
-        return self._client
 
     def _naming_the_connection(self) -> _NamingTheConnection:
         return _NamingTheConnection(self.smspartner_conn_id)

@@ -25,6 +25,7 @@ import trustme
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
 from airflow_provider_smspartner.account import Credits
+from airflow_provider_smspartner.api.clients import _shared
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerAccessError,
     SMSPartnerArgumentError,
@@ -135,17 +136,55 @@ async def test_a_client_stays_as_long_as_its_connection_says_the_same(sandbox: S
     assert sandbox.connections == 1
 
 
-@pytest.mark.usefixtures("read_anew")
-async def test_a_client_that_is_replaced_has_closed_its_connection(
-    clients: Clients, sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture
+async def test_all_hooks_of_an_event_loop_share_what_is_open(sandbox: SMSPartnerSandbox, connect: Any) -> None:
+    hooks = [SMSPartnerHook(connect(sandbox, conn_id)) for conn_id in ("one", "other")]
+    for hook in hooks:
+        await hook.aget_account()
+    await hooks[0].aclose()
+    await hooks[1].aget_account()
+    await hooks[1].aclose()
+    assert (sandbox.requests, sandbox.connections) == (3, 1)
+
+
+async def test_an_account_that_answers_slowly_holds_no_other_up(connect: Any) -> None:
+    """Nor do more of them than aiohttp would have open at once."""
+    keys = [f"key-{number}" for number in range(120)]
+    with SMSPartnerSandbox(api_key=[*keys, "quick"]) as sandbox:
+        for key in [*keys, "quick"]:
+            connect(sandbox, key, api_key=key)
+        sandbox.fail_next(times=len(keys), delay=5)
+        slow = [SMSPartnerHook(key) for key in keys]
+        waiting = [asyncio.create_task(hook.aget_account()) for hook in slow]
+        while sandbox.requests < len(keys):  # noqa: ASYNC110 - a sandbox wakes nobody
+            await asyncio.sleep(0.05)
+        quick = SMSPartnerHook("quick")
+        await asyncio.wait_for(quick.aget_account(), timeout=4)
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        for hook in [*slow, quick]:
+            await hook.aclose()
+
+
+def test_what_a_loop_left_open_is_closed_by_the_next_one(
+    sandbox: SMSPartnerSandbox, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hook = SMSPartnerHook(connect(sandbox, host=f"http://127.0.0.1:{clients.port}/v1"))
-    await hook.aget_account()
     connect(sandbox)
-    await hook.aget_account()
-    assert await asyncio.to_thread(clients.closed.wait, 10)
-    await hook.aclose()
+    asyncio.run(_ask(SMSPartnerHook()))  # and never closed
+
+    async def ask_and_close() -> None:
+        hook = SMSPartnerHook()
+        await _ask(hook)
+        await hook.aclose()
+
+    asyncio.run(ask_and_close())
+    assert not _shared
     assert "Unclosed" not in caplog.text
+
+
+async def _ask(hook: SMSPartnerHook) -> None:
+    await hook.aget_account()
 
 
 async def test_a_hook_that_is_closed_has_closed_its_connection_and_can_be_asked_again(
