@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_smspartner import metrics
-from airflow_provider_smspartner.api.clients import leave_client, shared_client
 from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
@@ -142,6 +141,8 @@ class SMSPartnerHook(BaseHook):
 
     async def aclose(self) -> None:
         """Close the HTTP connections that ``aget_account`` keeps open, unless other hooks on the loop ask over them."""
+        from airflow_provider_smspartner.api.clients import leave_client
+
         await leave_client(self)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -174,6 +175,8 @@ class SMSPartnerHook(BaseHook):
 
     async def _aask(self, settings: ConnectionSettings) -> Account:
         from tenacity import AsyncRetrying
+
+        from airflow_provider_smspartner.api.clients import shared_client
 
         client, request = await shared_client(self), _request(settings)
         ask = AsyncRetrying(**self._retry_rule(settings))
