@@ -43,7 +43,7 @@ class FileIsThere(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments."""
         arguments = {"path": self.path, "poke_interval": self.poke_interval}
-        return f"{FileIsThere.__module__}.{FileIsThere.__qualname__}", arguments
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire."""
@@ -55,10 +55,6 @@ class FileIsThere(BaseTrigger):
 
 class Told(FileIsThere):
     """Look up the connection that is named as the path is, log a line, and wait."""
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and its arguments."""
-        return f"{Told.__module__}.{Told.__qualname__}", super().serialize()[1]
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire."""

@@ -26,23 +26,32 @@ async def shared_client(user: object) -> ClientSession:
 
     :param user: who asks over it, until ``leave_client`` is called for it
     """
-    for loop in [loop for loop in _shared if loop.is_closed()]:
-        await _shared.pop(loop).client.close()
     loop = asyncio.get_running_loop()
-    if loop not in _shared:
+    is_first = loop not in _shared
+    if is_first:
         _shared[loop] = _Shared(_make_client(), WeakSet())
     client, users = _shared[loop]
     users.add(user)
+    if is_first:
+        await _close_those_of_ended_loops()
     return client
 
 
 async def leave_client(user: object) -> None:
-    """Close the clients that nobody but this user asks over."""
-    for loop, (client, users) in list(_shared.items()):
+    """Close the client of the running event loop, if nobody but this user asks over it."""
+    await _close_those_of_ended_loops()
+    loop = asyncio.get_running_loop()
+    if loop in _shared:
+        client, users = _shared[loop]
         users.discard(user)
         if not users:
             del _shared[loop]
             await client.close()
+
+
+async def _close_those_of_ended_loops() -> None:
+    for loop in [loop for loop in _shared if loop.is_closed()]:
+        await _shared.pop(loop).client.close()
 
 
 def _make_client() -> ClientSession:

@@ -135,8 +135,7 @@ class SMSPartnerHook(BaseHook):
     async def areservations_account(self) -> str:
         """Return ``reservations_account``, on an event loop."""
         with self._naming_the_connection():
-            kept = self._kept if monotonic() < self._read_again_at else None
-            settings = kept or await self._aread_settings()
+            settings = self._still_kept or await self._aread_settings()
             return settings.reservations_account or self.smspartner_conn_id
 
     async def aclose(self) -> None:
@@ -161,8 +160,7 @@ class SMSPartnerHook(BaseHook):
         return get(self._session, _request(self._settings), self._settings.timeout)
 
     async def _aask_as_the_connection_says(self) -> Account:
-        failed = None
-        kept = self._kept if monotonic() < self._read_again_at else None
+        failed, kept = None, self._still_kept
         if kept is not None:
             try:
                 return await self._aask(kept)
@@ -172,6 +170,10 @@ class SMSPartnerHook(BaseHook):
         if failed is not None and settings == kept:
             raise failed
         return await self._aask(settings)
+
+    @property
+    def _still_kept(self) -> ConnectionSettings | None:
+        return self._kept if monotonic() < self._read_again_at else None
 
     async def _aask(self, settings: ConnectionSettings) -> Account:
         from tenacity import AsyncRetrying
