@@ -35,8 +35,9 @@ NOW = {
     "bigquery": ("CURRENT_DATETIME('UTC')", "DATETIME '{}'"),
     "clickhouse": ("now('UTC')", "toDateTime('{}', 'UTC')"),
 }
-"""By the folder: the present moment, by which the gaps go, and how another stands in for it."""
+"""By the folder: the present moment, by which some queries go, and how another stands in for it."""
 THE_PAGES_MOMENT = "2026-10-26 02:30:00"
+OF_THE_LAST_30_DAYS = ("consumption_per_day", "gaps", "top_ups")
 
 READERS: dict[type, Any] = {
     Decimal: Decimal,
@@ -171,10 +172,11 @@ def ask(engine: Engine, query: str, folder: str | None = None, **replaced: str) 
         return [dict(row) for row in result.mappings()]
 
 
-def ask_as_on_the_page(engine: Engine, query: str) -> list[dict[str, Any]]:
+def ask_as_on_the_page(engine: Engine, query: str, folder: str | None = None, **replaced: str) -> list[dict[str, Any]]:
     """Ask at the moment at which the page does."""
     now, then = NOW[FOLDERS.get(engine.dialect.name, "")]
-    return ask(engine, query, **({now: then.format(THE_PAGES_MOMENT)} if query == "gaps" else {}))
+    moment = {now: then.format(THE_PAGES_MOMENT)} if query in OF_THE_LAST_30_DAYS else {}
+    return ask(engine, query, folder, **moment, **replaced)
 
 
 def promised(query: str, result: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,15 +1,44 @@
--- Consumption per day and account: every fall of the balance, at the day of the snapshot that showed it.
-WITH steps AS (
-    SELECT
-        smspartner_conn_id,
-        currency,
-        captured_at AT TIME ZONE 'UTC' AS at_utc,
-        LAG(captured_at AT TIME ZONE 'UTC') OVER (
-            PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id
-        ) AS previous_at_utc,
-        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+-- Consumption per day and account in the last 30 days: every fall of the balance, at the day that showed it.
+WITH RECURSIVE accounts AS (
+    SELECT MIN(smspartner_conn_id) AS smspartner_conn_id
     FROM smspartner_credit_snapshots
-    WHERE balance IS NOT NULL
+    UNION ALL
+    SELECT (
+        SELECT MIN(further.smspartner_conn_id)
+        FROM smspartner_credit_snapshots AS further
+        WHERE further.smspartner_conn_id > accounts.smspartner_conn_id
+    )
+    FROM accounts
+    WHERE accounts.smspartner_conn_id IS NOT NULL
+),
+steps AS (
+    SELECT accounts.smspartner_conn_id, steps.*
+    FROM accounts
+    CROSS JOIN LATERAL (
+        SELECT
+            currency,
+            captured_at AT TIME ZONE 'UTC' AS at_utc,
+            LAG(captured_at AT TIME ZONE 'UTC') OVER (ORDER BY captured_at, snapshot_id) AS previous_at_utc,
+            balance - LAG(balance) OVER (ORDER BY captured_at, snapshot_id) AS difference
+        FROM (
+            SELECT captured_at, snapshot_id, balance, currency
+            FROM smspartner_credit_snapshots AS snapshots
+            WHERE snapshots.smspartner_conn_id = accounts.smspartner_conn_id
+                AND snapshots.balance IS NOT NULL
+                AND snapshots.captured_at >= CURRENT_TIMESTAMP - INTERVAL '30 days'
+            UNION ALL
+            -- and the one before them, at which their first step begins
+            (
+                SELECT captured_at, snapshot_id, balance, currency
+                FROM smspartner_credit_snapshots AS snapshots
+                WHERE snapshots.smspartner_conn_id = accounts.smspartner_conn_id
+                    AND snapshots.balance IS NOT NULL
+                    AND snapshots.captured_at < CURRENT_TIMESTAMP - INTERVAL '30 days'
+                ORDER BY captured_at DESC, snapshot_id DESC
+                LIMIT 1
+            )
+        ) AS snapshots
+    ) AS steps
 )
 SELECT
     CAST(at_utc AS DATE) AS day_utc,

@@ -1,7 +1,32 @@
--- Gaps: whole hours without any snapshot of an account, the last gap up to the hour that runs now.
-WITH hours AS (
-    SELECT DISTINCT smspartner_conn_id, DATE_TRUNC('hour', captured_at AT TIME ZONE 'UTC') AS hour_utc
+-- Gaps that end in the last 30 days: whole hours without any snapshot of an account, the last one up to this hour.
+WITH RECURSIVE accounts AS (
+    SELECT MIN(smspartner_conn_id) AS smspartner_conn_id
     FROM smspartner_credit_snapshots
+    UNION ALL
+    SELECT (
+        SELECT MIN(further.smspartner_conn_id)
+        FROM smspartner_credit_snapshots AS further
+        WHERE further.smspartner_conn_id > accounts.smspartner_conn_id
+    )
+    FROM accounts
+    WHERE accounts.smspartner_conn_id IS NOT NULL
+),
+hours AS (
+    SELECT accounts.smspartner_conn_id, hours.*
+    FROM accounts
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT DATE_TRUNC('hour', captured_at AT TIME ZONE 'UTC') AS hour_utc
+        FROM smspartner_credit_snapshots AS snapshots
+        WHERE snapshots.smspartner_conn_id = accounts.smspartner_conn_id
+            AND snapshots.captured_at >= CURRENT_TIMESTAMP - INTERVAL '30 days'
+        UNION ALL
+        -- and the last one before them, after which their first gap may begin
+        SELECT DATE_TRUNC('hour', MAX(captured_at) AT TIME ZONE 'UTC')
+        FROM smspartner_credit_snapshots AS snapshots
+        WHERE snapshots.smspartner_conn_id = accounts.smspartner_conn_id
+            AND snapshots.captured_at < CURRENT_TIMESTAMP - INTERVAL '30 days'
+    ) AS hours
+    WHERE hours.hour_utc IS NOT NULL
 ),
 between_hours AS (
     SELECT
@@ -19,5 +44,5 @@ SELECT
     until_utc,
     CAST(EXTRACT(EPOCH FROM until_utc - from_utc) / 3600 AS INTEGER) AS hours
 FROM between_hours
-WHERE until_utc > from_utc
+WHERE until_utc > from_utc AND until_utc >= CURRENT_TIMESTAMP AT TIME ZONE 'UTC' - INTERVAL '30 days'
 ORDER BY from_utc, smspartner_conn_id;

@@ -28,7 +28,7 @@ class Database(NamedTuple):
     hour: str  # the beginning of the hour of {at}
     seconds: str  # from {since} to {until}, both without a zone
     hour_later: str = "{at} + INTERVAL '1' HOUR"
-    week_before: str = "{at} - INTERVAL '7' DAY"
+    days_before: str = "{at} - INTERVAL '{days}' DAY"
     day: str = "CAST({at} AS DATE)"
     rounded: str = "CAST({number} AS DECIMAL({digits}, {decimals}))"
     balance: str = "{balance}"  # to reckon with
@@ -55,7 +55,7 @@ DATABASES = {
         hour="STRFTIME('%Y-%m-%d %H:00:00', {at})",
         seconds="86400 * (JULIANDAY({until}) - JULIANDAY({since}))",
         hour_later="STRFTIME('%Y-%m-%d %H:00:00', {at}, '+1 hour')",
-        week_before="STRFTIME('%Y-%m-%d %H:%M:%S', {at}, '-7 days') || SUBSTR({at}, 20)",
+        days_before="STRFTIME('%Y-%m-%d %H:%M:%S', {at}, '-{days} days') || SUBSTR({at}, 20)",
         day="DATE({at})",
         rounded="ROUND({number}, {decimals})",
         balance="CAST({balance} AS REAL)",
@@ -78,7 +78,7 @@ DATABASES = {
         hour="DATE_TRUNC('HOUR', {at})",
         seconds="TIMESTAMPDIFF(MICROSECOND, {since}, {until}) / 1000000",
         hour_later="DATEADD(HOUR, 1, {at})",
-        week_before="DATEADD(DAY, -7, {at})",
+        days_before="DATEADD(DAY, -{days}, {at})",
     ),
     "bigquery": Database(
         title="BigQuery",
@@ -89,7 +89,7 @@ DATABASES = {
         hour="DATETIME_TRUNC({at}, HOUR)",
         seconds="CAST(DATETIME_DIFF({until}, {since}, MICROSECOND) AS NUMERIC) / 1000000",
         hour_later="DATETIME_ADD({at}, INTERVAL 1 HOUR)",
-        week_before="DATETIME_SUB({at}, INTERVAL 7 DAY)",
+        days_before="DATETIME_SUB({at}, INTERVAL {days} DAY)",
         rounded="ROUND({number}, {decimals})",
     ),
     "redshift": Database(
@@ -120,7 +120,7 @@ DATABASES = {
         hour="toStartOfHour({at})",
         seconds="dateDiff('microsecond', {since}, {until}) / 1000000",
         hour_later="{at} + INTERVAL 1 HOUR",
-        week_before="{at} - INTERVAL 7 DAY",
+        days_before="{at} - INTERVAL {days} DAY",
         day="toDate({at})",
         # A cast alone cuts the digits off.
         rounded="CAST(ROUND({number}, {decimals}) AS Nullable(Decimal({digits}, {decimals})))",
@@ -136,7 +136,7 @@ DATABASES = {
         hour="DATETRUNC(HOUR, {at})",
         seconds="DATEDIFF_BIG(MICROSECOND, {since}, {until}) / 1000000.0",
         hour_later="DATEADD(HOUR, 1, {at})",
-        week_before="DATEADD(DAY, -7, {at})",
+        days_before="DATEADD(DAY, -{days}, {at})",
     ),
     "oracle": Database(
         title="Oracle",
@@ -204,7 +204,7 @@ class _Words:
             exp.TimestampTrunc: lambda node: database.hour.format(at=self._sql(node.this)),
             exp.Extract: self._seconds,
             exp.Add: lambda node: self._moved(node, database.hour_later),
-            exp.Sub: lambda node: self._moved(node, database.week_before),
+            exp.Sub: lambda node: self._moved(node, database.days_before),
             exp.Cast: self._cast,
             exp.Column: self._balance,
             exp.Table: lambda node: database.snapshots if node.name == SNAPSHOTS else None,
@@ -228,7 +228,7 @@ class _Words:
 
     def _moved(self, node: exp.Binary, spelled: str) -> str | None:
         is_in_time = isinstance(node.expression, exp.Interval)
-        return spelled.format(at=self._sql(node.this)) if is_in_time else None
+        return spelled.format(at=self._sql(node.this), days=node.expression.name) if is_in_time else None
 
     def _cast(self, node: exp.Cast) -> str | None:
         if node.to.is_type(exp.DataType.Type.DATE):

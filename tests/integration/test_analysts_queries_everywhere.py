@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from airflow_provider_smspartner.exceptions import SMSPartnerError
-from tests.analysts import QUERIES, ask_translated, promised_everywhere, write, write_example
+from tests.analysts import QUERIES, THE_PAGES_MOMENT, ask_translated, promised_everywhere, write, write_example
 
 LARGEST = "999999999999.999999"
 
@@ -21,6 +21,46 @@ def test_each_query_gives_the_result_on_the_page(database: Engine) -> None:
     assert {query: ask_translated(database, query) for query in QUERIES} == {
         query: promised_everywhere(query) for query in QUERIES
     }
+
+
+@pytest.mark.shows("queries")
+def test_the_last_30_days_begin_with_what_was_known_before_them(database: Engine) -> None:
+    moment, day = datetime.fromisoformat(f"{THE_PAGES_MOMENT}+00:00"), timedelta(days=1)
+    before, within = moment - 31 * day, moment - 29 * day
+    write(
+        database,
+        (before - 10 * day, "falls", "500"),
+        (before, "falls", "100"),
+        (within, "falls", "90"),
+        (before - 2 * day, "rises", "1"),
+        (before - day, "rises", "5"),
+        (before, "rises", None),
+        (within, "rises", "12"),
+        (before - day, "silent", "7"),
+        (before, "silent", "9"),
+    )
+
+    def told(query: str, *columns: str) -> list[tuple[object, ...]]:
+        return [tuple(row[name] for name in columns) for row in ask_translated(database, query)]
+
+    def hour(at: datetime) -> datetime:
+        return at.replace(tzinfo=None, minute=0)
+
+    assert told("consumption_per_day", "smspartner_conn_id", "consumed", "since_utc") == [
+        ("falls", 10, before.replace(tzinfo=None)),
+        ("rises", 0, (before - day).replace(tzinfo=None)),
+    ]
+    assert told("top_ups", "smspartner_conn_id", "at_least", "after_utc") == [
+        ("rises", 7, (before - day).replace(tzinfo=None))
+    ]
+    since, until = hour(before) + timedelta(hours=1), hour(moment)
+    assert told("gaps", "smspartner_conn_id", "from_utc", "until_utc", "hours") == [
+        ("falls", since, hour(within), 47),
+        ("rises", since, hour(within), 47),
+        ("silent", since, until, 743),
+        ("falls", hour(within) + timedelta(hours=1), until, 695),
+        ("rises", hour(within) + timedelta(hours=1), until, 695),
+    ]
 
 
 @pytest.mark.shows("queries")

@@ -1,4 +1,4 @@
--- Top-ups: every rise of the balance, between which two snapshots, and how much at least.
+-- Top-ups in the last 30 days: every rise of the balance, between which two snapshots, and how much at least.
 WITH steps AS (
     SELECT
         smspartner_conn_id,
@@ -20,7 +20,7 @@ SELECT
     currency
 FROM steps
 WHERE
-    difference > 0
+    difference > 0 AND at_utc >= CONVERT_TIMEZONE('UTC', CURRENT_TIMESTAMP()) - INTERVAL '30' DAY
 ORDER BY
     seen_at_utc,
     smspartner_conn_id;

@@ -1,4 +1,4 @@
--- Consumption per day and account: every fall of the balance, at the day of the snapshot that showed it.
+-- Consumption per day and account in the last 30 days: every fall of the balance, at the day that showed it.
 WITH steps AS (
     SELECT
         smspartner_conn_id,
@@ -18,7 +18,7 @@ SELECT
     MIN(previous_at_utc) AS since_utc
 FROM steps
 WHERE
-    difference IS NOT NULL
+    difference IS NOT NULL AND at_utc >= CURRENT_TIMESTAMP AT TIME ZONE 'UTC' - INTERVAL '30' DAY
 GROUP BY
     CAST(at_utc AS DATE),
     smspartner_conn_id

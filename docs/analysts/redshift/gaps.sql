@@ -1,4 +1,4 @@
--- Gaps: whole hours without any snapshot of an account, the last gap up to the hour that runs now.
+-- Gaps that end in the last 30 days: whole hours without any snapshot of an account, the last one up to this hour.
 WITH hours AS (
     SELECT DISTINCT
         smspartner_conn_id,
@@ -18,7 +18,7 @@ SELECT
     CAST((CAST(DATEDIFF(MICROSECOND, from_utc, until_utc) AS DECIMAL(30, 6)) / 1000000) / 3600 AS INTEGER) AS hours
 FROM between_hours
 WHERE
-    until_utc > from_utc
+    until_utc > from_utc AND until_utc >= GETDATE() - INTERVAL '30' DAY
 ORDER BY
     from_utc,
     smspartner_conn_id;

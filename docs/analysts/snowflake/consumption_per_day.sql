@@ -1,4 +1,4 @@
--- Consumption per day and account: every fall of the balance, at the day of the snapshot that showed it.
+-- Consumption per day and account in the last 30 days: every fall of the balance, at the day that showed it.
 WITH steps AS (
     SELECT
         smspartner_conn_id,
@@ -19,6 +19,7 @@ SELECT
 FROM steps
 WHERE
     difference IS NOT NULL
+    AND at_utc >= DATEADD(DAY, -30, CAST(CONVERT_TIMEZONE('UTC', CURRENT_TIMESTAMP()) AS TIMESTAMP_NTZ))
 GROUP BY
     CAST(at_utc AS DATE),
     smspartner_conn_id

@@ -1,4 +1,4 @@
--- Gaps: whole hours without any snapshot of an account, the last gap up to the hour that runs now.
+-- Gaps that end in the last 30 days: whole hours without any snapshot of an account, the last one up to this hour.
 WITH hours AS (
     SELECT DISTINCT
         smspartner_conn_id,
@@ -22,6 +22,7 @@ SELECT
 FROM between_hours
 WHERE
     until_utc > from_utc
+    AND until_utc >= DATEADD(DAY, -30, CAST(CONVERT_TIMEZONE('UTC', CURRENT_TIMESTAMP()) AS TIMESTAMP_NTZ))
 ORDER BY
     from_utc,
     smspartner_conn_id;

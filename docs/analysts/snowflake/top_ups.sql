@@ -1,4 +1,4 @@
--- Top-ups: every rise of the balance, between which two snapshots, and how much at least.
+-- Top-ups in the last 30 days: every rise of the balance, between which two snapshots, and how much at least.
 WITH steps AS (
     SELECT
         smspartner_conn_id,
@@ -21,6 +21,7 @@ SELECT
 FROM steps
 WHERE
     difference > 0
+    AND at_utc >= DATEADD(DAY, -30, CAST(CONVERT_TIMEZONE('UTC', CURRENT_TIMESTAMP()) AS TIMESTAMP_NTZ))
 ORDER BY
     seen_at_utc,
     smspartner_conn_id;

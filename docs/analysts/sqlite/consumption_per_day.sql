@@ -1,4 +1,4 @@
--- Consumption per day and account: every fall of the balance, at the day of the snapshot that showed it.
+-- Consumption per day and account in the last 30 days: every fall of the balance, at the day that showed it.
 WITH steps AS (
     SELECT
         smspartner_conn_id,
@@ -19,6 +19,7 @@ SELECT
 FROM steps
 WHERE
     difference IS NOT NULL
+    AND at_utc >= STRFTIME('%Y-%m-%d %H:%M:%S', CURRENT_TIMESTAMP, '-30 days') || SUBSTR(CURRENT_TIMESTAMP, 20)
 GROUP BY
     DATE(at_utc),
     smspartner_conn_id

@@ -59,7 +59,7 @@ def test_each_query_gives_the_result_on_the_page(engine: Engine, query: str) -> 
 
 def test_a_day_can_be_that_of_paris_which_had_25_hours(engine: Engine) -> None:
     write_example(engine)
-    days = ask(engine, "consumption_per_day", **{"'UTC' AS at_utc": "'Europe/Paris' AS at_utc"})
+    days = ask_as_on_the_page(engine, "consumption_per_day", **{"'UTC' AS at_utc": "'Europe/Paris' AS at_utc"})
     assert [(day["day_utc"], day["consumed"]) for day in days if day["smspartner_conn_id"].endswith("paris")] == [
         (date(2026, 10, 25), Decimal("49.5")),
         (date(2026, 10, 26), Decimal("20.5")),
@@ -69,8 +69,8 @@ def test_a_day_can_be_that_of_paris_which_had_25_hours(engine: Engine) -> None:
 def test_an_unknown_balance_hides_neither_a_fall_nor_a_top_up(engine: Engine) -> None:
     balances = ["10", None, "8", None, "20"]
     write(engine, *((START + timedelta(hours=hour), "a", balance) for hour, balance in enumerate(balances)))
-    assert [day["consumed"] for day in ask(engine, "consumption_per_day")] == [Decimal(2)]
-    assert [top_up["at_least"] for top_up in ask(engine, "top_ups")] == [Decimal(12)]
+    assert [day["consumed"] for day in ask_as_on_the_page(engine, "consumption_per_day")] == [Decimal(2)]
+    assert [top_up["at_least"] for top_up in ask_as_on_the_page(engine, "top_ups")] == [Decimal(12)]
 
 
 def test_the_rate_is_that_of_the_last_168_hours(engine: Engine) -> None:
@@ -111,9 +111,9 @@ def test_the_largest_amounts_overflow_no_query(engine: Engine) -> None:
     micro, largest = timedelta(microseconds=1), "999999999999.999999"
     amounts = [largest, "-" + largest, largest, "999999999999.999998"]
     write(engine, *((START + number * micro, "a", amount) for number, amount in enumerate(amounts)))
-    (day,) = ask(engine, "consumption_per_day")
+    (day,) = ask_as_on_the_page(engine, "consumption_per_day")
     assert day["consumed"] == Decimal("1999999999999.999999")
-    (top_up,) = ask(engine, "top_ups")
+    (top_up,) = ask_as_on_the_page(engine, "top_ups")
     assert top_up["at_least"] == Decimal("1999999999999.999998")
     assert ask(engine, "days_left")[0]["days_left"] == 0
 
@@ -121,7 +121,7 @@ def test_the_largest_amounts_overflow_no_query(engine: Engine) -> None:
 def test_a_whole_month_of_one_micro_euro_a_day_is_counted_exactly(engine: Engine) -> None:
     start = Decimal("123456789012.123456")
     write(engine, *((START + timedelta(days=day), "a", str(start - day * Decimal("0.000001"))) for day in range(31)))
-    days = ask(engine, "consumption_per_day")
+    days = ask_as_on_the_page(engine, "consumption_per_day")
     assert [day["consumed"] for day in days] == [Decimal("0.000001")] * 30
     assert ask(engine, "days_left")[0]["days_left"] > Decimal(10) ** 17
 
@@ -131,7 +131,11 @@ def test_an_account_whose_balance_never_was_known_is_listed_as_unknown(engine: E
     (row,) = ask(engine, "last_balance")
     assert (row["balance"], row["known_at_utc"]) == (None, None)
     assert row["read_at_utc"] == datetime(2026, 10, 1, 1)  # noqa: DTZ001  # the query says UTC
-    assert [ask(engine, query) for query in ("consumption_per_day", "top_ups", "days_left")] == [[], [], []]
+    assert [ask_as_on_the_page(engine, query) for query in ("consumption_per_day", "top_ups", "days_left")] == [
+        [],
+        [],
+        [],
+    ]
 
 
 def test_the_last_gap_runs_until_now(engine: Engine) -> None:
