@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
-from airflow_provider_smspartner.sql import clickhouse
+from airflow_provider_smspartner.sql import clickhouse, mariadb
 from airflow_provider_smspartner.sql.databases import database_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
     Row = dict[str, Any]
-    Upsert = Callable[[Connection, sa.Table, list[Row], bool], Sequence[RowMapping]]
+    Upsert = Callable[[Connection, sa.Table, list[Row], bool], Sequence[RowMapping] | list[Row]]
 
 KEY = "snapshot_id"
 
@@ -38,13 +38,13 @@ def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]
 
 def _upsert_on_duplicate_key(
     connection: Connection, table: sa.Table, rows: list[Row], keep: bool
-) -> Sequence[RowMapping]:
-    returns_rows = _returns_rows(connection)  # MariaDB does
-    quoted = connection.dialect.identifier_preparer.format_table(table) if returns_rows else None
+) -> Sequence[RowMapping] | list[Row]:
+    is_told = _returns_rows(connection)  # by MariaDB
+    quoted = connection.dialect.identifier_preparer.format_table(table) if is_told else None
     result = connection.execute(_insert_on_duplicate_key(table, quoted, keep), rows)
-    if not returns_rows:
-        return read_back(connection, table, rows)
-    return [row for row in result.mappings() for _ in range(row["held"])]
+    if is_told and mariadb.holds(result.scalars(), rows, table):
+        return rows
+    return read_back(connection, table, rows)
 
 
 def _returns_rows(connection: Connection) -> bool:
@@ -70,8 +70,8 @@ def _insert_on_duplicate_key(table: sa.Table, quoted: str | None, keep: bool) ->
     """
     Return the upsert.
 
-    :param quoted: the table's name in SQL, to have each row returned, too, and with it how many rows ``held`` its key:
-        RETURNING alone would not tell of the one beside it in a table without a primary key
+    :param quoted: the table's name in SQL, to have each row told, too, and how many rows have its key: RETURNING alone
+        would not tell of the one beside it in a table without a primary key
     """
     statement = mysql.insert(table)
     # The key's own value changes nothing, and unlike IGNORE it hides no error.
@@ -81,7 +81,7 @@ def _insert_on_duplicate_key(table: sa.Table, quoted: str | None, keep: bool) ->
         return upsert
     same = table.alias("same")
     held = sa.select(sa.func.count()).where(same.c[KEY] == sa.literal_column(f"{quoted}.{KEY}"))
-    return upsert.returning(*table.columns, held.scalar_subquery().label("held"))
+    return upsert.returning(mariadb.as_json(table, held.scalar_subquery()))
 
 
 def _upsert_by_merge(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[RowMapping]:

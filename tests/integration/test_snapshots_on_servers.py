@@ -160,6 +160,38 @@ def test_mysql_itself_which_has_no_returning_is_read_back(engine: Engine) -> Non
     assert len(stored(engine)) == 1
 
 
+@pytest.mark.skipif(sa.__version__ < "2", reason="SQLAlchemy 1.4 knows no RETURNING of MariaDB")
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("balance", "DOUBLE"),
+        ("balance", "VARCHAR(30)"),
+        ("captured_at", "VARCHAR(30)"),
+        ("captured_at", "DATETIME(3)"),
+        ("logical_date", "DATE"),
+        ("credit_sms", "DOUBLE"),
+        ("credit_hlr", "VARCHAR(30)"),
+        ("map_index", "VARCHAR(30)"),
+        ("dag_id", "VARBINARY(250)"),
+        ("snapshot_id", "CHAR(40) NOT NULL, DROP PRIMARY KEY"),
+    ],
+)
+@pytest.mark.parametrize("place", ["mariadb+pymysql", "mysql+mysqlconnector"], indirect=True)
+def test_mariadb_says_what_it_holds_by_itself_and_so_that_another_type_shows(
+    engine: Engine, column: str, kind: str
+) -> None:
+    snapshot = replace(SNAPSHOT, balance=Decimal("10225.119001"))  # which a float holds as exactly
+    write_snapshots(engine, TABLE, [snapshot])
+    statements: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *event: statements.append(event[2].split()[0]))
+    write_snapshots(engine, TABLE, [snapshot, replace(snapshot, run_id="été \"'\\ 🎉\t", balance=None)])
+    assert statements == ["INSERT"]
+    execute(engine, f"ALTER TABLE {TABLE.name} MODIFY {column} {kind}")
+    with pytest.raises(SMSPartnerConfigurationError, match=column):
+        write_snapshots(engine, TABLE, [snapshot])
+    assert len(stored(engine)) == 2
+
+
 @pytest.mark.usefixtures("portable")
 def test_a_table_without_its_key_gets_no_duplicates_on_the_portable_path(place: Place, engine: Engine) -> None:
     write_snapshots(engine, TABLE, [SNAPSHOT])
