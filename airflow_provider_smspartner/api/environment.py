@@ -32,7 +32,7 @@ def proxy_for(url: str) -> str | None:
 
     :raises SMSPartnerConfigurationError: the environment names a proxy that cannot be used
     """
-    proxies, parts = getproxies_environment(), urlsplit(url)
+    proxies, parts = _proxies(_proxy_variables()), urlsplit(url)
     proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not proxy or _is_exempt(parts, proxies.get("no", "")):
         return None
@@ -55,7 +55,18 @@ def proxy_for(url: str) -> str | None:
 
 def proxy_variables() -> Iterator[str]:
     """Yield the values of all variables that may name a proxy: they may hold passwords."""
-    return (value for name, value in os.environ.items() if name.lower().endswith("_proxy"))
+    return (value for _, value in _proxy_variables())
+
+
+def _proxy_variables() -> tuple[tuple[str, str], ...]:
+    # By their names, because hundreds of connections can stand in the environment, each a value to decode.
+    return tuple((name, os.environ[name]) for name in os.environ if name.lower().endswith("_proxy"))
+
+
+@lru_cache(maxsize=1)
+def _proxies(variables: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the proxies that the environment has as long as it has these variables: it is read whole, and twice."""
+    return getproxies_environment()
 
 
 def _is_exempt(url: SplitResult, no_proxy: str) -> bool:
