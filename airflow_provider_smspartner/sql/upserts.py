@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Insert
-    from sqlalchemy.engine import Connection, RowMapping
+    from sqlalchemy.engine import Connection, Dialect, RowMapping
     from sqlalchemy.sql.compiler import SQLCompiler
 
     Row = dict[str, Any]
@@ -40,9 +40,9 @@ def _upsert_on_duplicate_key(
     connection: Connection, table: sa.Table, rows: list[Row], keep: bool
 ) -> Sequence[RowMapping] | list[Row]:
     is_told = _returns_rows(connection)  # by MariaDB
-    quoted = connection.dialect.identifier_preparer.format_table(table) if is_told else None
-    result = connection.execute(_insert_on_duplicate_key(table, quoted, keep), rows)
-    if is_told and mariadb.holds(result.scalars(), rows, table):
+    statement = _insert_on_duplicate_key(table, connection.dialect if is_told else None, keep)
+    result = connection.execute(statement, rows)
+    if is_told and mariadb.holds((text for (text,) in result.all()), rows, table):
         return rows
     return read_back(connection, table, rows)
 
@@ -66,20 +66,20 @@ def _insert_on_conflict(table: sa.Table, dialect_name: str, returns_rows: bool, 
 
 
 @lru_cache(maxsize=8)
-def _insert_on_duplicate_key(table: sa.Table, quoted: str | None, keep: bool) -> Insert:
+def _insert_on_duplicate_key(table: sa.Table, teller: Dialect | None, keep: bool) -> Insert:
     """
     Return the upsert.
 
-    :param quoted: the table's name in SQL, to have each row told, too, and how many rows have its key: RETURNING alone
-        would not tell of the one beside it in a table without a primary key
+    :param teller: of a database that tells each row, too, and how many rows have its key: RETURNING alone would not
+        tell of the one beside it in a table without a primary key
     """
     statement = mysql.insert(table)
     # The key's own value changes nothing, and unlike IGNORE it hides no error.
     values = {name: statement.inserted[name] for name in ([KEY] if keep else _values(table))}
     upsert: Insert = statement.on_duplicate_key_update(values)
-    if quoted is None:
+    if teller is None:
         return upsert
-    same = table.alias("same")
+    same, quoted = table.alias("same"), teller.identifier_preparer.format_table(table)
     held = sa.select(sa.func.count()).where(same.c[KEY] == sa.literal_column(f"{quoted}.{KEY}"))
     return upsert.returning(mariadb.as_json(table, held.scalar_subquery()))
 
