@@ -38,8 +38,7 @@ def _memory(kind: type[FileIsThere], triggers: int, size: Size) -> int:
     names = [f"account_{number}" for number in range(triggers)]
     named = {name: Account("http://127.0.0.1:9/v1", f"key-of-{name}").connection() for name in names}
     with run_triggerer([kind(name, size.interval).serialize() for name in names], named) as triggerer:
-        taken = "SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL"
-        Airflow.until(lambda: triggerer.airflow.query(taken) == [(triggers,)], timeout=300)
+        triggerer.until_taken(triggers)
         if kind is Told:  # connections are looked up one at a time, in turns of the triggerer's main loop
             logs = triggerer.airflow.home / "logs"
             Airflow.until(lambda: len([*logs.rglob("*.trigger.*")]) == triggers, timeout=600, pause=1)

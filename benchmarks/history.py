@@ -18,14 +18,13 @@ import sqlalchemy as sa
 from airflow_provider_smspartner.sql.snapshots import HISTORY, snapshot_table
 from airflow_provider_smspartner.sql.tables import prepare_table
 from benchmarks.measure import Line, Spread, interleave
+from tests import analysts
 from tests.system.airflow import Airflow
 from tests.system.celery.servers import connection_to, made_database
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-QUERIES = Path(__file__).parents[1] / "docs" / "analysts"
-SQL = ("last_balance", "days_left", "consumption_per_day", "top_ups", "gaps")
 PAGES = {
     "all accounts": "",
     "an account, 30 days": "account?conn_id=account_7",
@@ -88,7 +87,7 @@ def _measure_history(history: History, rounds: int) -> dict[str, Spread]:
             connection.exec_driver_sql(FILL.format(rows=history.rows, accounts=ACCOUNTS, minutes=history.minutes))
             connection.exec_driver_sql("VACUUM ANALYZE smspartner_credit_snapshots")
         with _web_pages(url) as address:
-            queries: dict[str, Callable[[], object]] = {name: partial(_ask, engine, name) for name in SQL}
+            queries: dict[str, Callable[[], object]] = {name: partial(_ask, engine, name) for name in analysts.QUERIES}
             sides = queries | {name: partial(_open, f"{address}{path}") for name, path in PAGES.items()}
             interleave(sides, rounds=1)
             took = interleave(sides, rounds)
@@ -97,7 +96,7 @@ def _measure_history(history: History, rounds: int) -> dict[str, Spread]:
 
 
 def _ask(engine: sa.Engine, name: str) -> object:
-    query = (QUERIES / f"{name}.sql").read_text().replace("%", "%%")
+    query = (analysts.PAGE / f"{name}.sql").read_text().replace("%", "%%")
     with engine.connect() as connection:
         return connection.exec_driver_sql(query).all()
 
@@ -140,7 +139,7 @@ def _answers(address: str) -> bool:
 
 
 def _lines(history: History, took: dict[str, Spread], *, has_goal: bool) -> Iterator[Line]:
-    for subject, names, goal in (("query", SQL, 0.2), ("page", tuple(PAGES), 0.3)):
+    for subject, names, goal in (("query", analysts.QUERIES, 0.2), ("page", list(PAGES), 0.3)):
         slowest = max(names, key=lambda name: took[name].median)
         yield Line(
             f"the slowest {subject}",
@@ -157,7 +156,7 @@ def _growth(took: dict[int, dict[str, Spread]]) -> Iterator[Line]:
     """Yield how much the query and the page cost that grow most, from the shortest history to the longest."""
     shortest, longest = min(took), max(took)
     times = longest / shortest
-    for subject, names in {"queries": SQL, "pages": tuple(PAGES)}.items():
+    for subject, names in {"queries": analysts.QUERIES, "pages": list(PAGES)}.items():
         growth = {name: took[longest][name].median / took[shortest][name].median for name in names}
         worst = max(growth, key=lambda name: growth[name])
         yield Line(

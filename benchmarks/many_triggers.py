@@ -120,8 +120,7 @@ def _watch(
         named = {_conn_id(key): connection for key, (connection, _) in made.items()}
         gates = [waiting for _, waiting in made.values()][: size.triggers]
         with _probed(gates, named) as (triggerer, lags_file):
-            taken = "SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL"
-            Airflow.until(lambda: triggerer.airflow.query(taken) == [(size.triggers + 1,)], timeout=600)
+            triggerer.until_taken(size.triggers + 1)
             asked = size.triggers if polls else 0
             Airflow.until(lambda: lags_file.exists() and len(accounts.requests_by_key) >= asked, timeout=600)
             # One whole interval passes first: what all of them need once to start is none of this.

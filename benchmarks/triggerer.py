@@ -58,6 +58,11 @@ class Triggerer:
         (runner,) = self.supervisor.children()
         return runner
 
+    def until_taken(self, triggers: int) -> None:
+        """Wait until it has taken so many of the stored triggers."""
+        taken = "SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL"
+        self.airflow.until(lambda: self.airflow.query(taken) == [(triggers,)], timeout=300)
+
 
 def waiting_gate(conn_id: str, interval: float) -> Serialized:
     """Return what our sensor defers to, of a gate that never opens."""

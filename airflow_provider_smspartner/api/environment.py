@@ -6,7 +6,6 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -32,7 +31,7 @@ def proxy_for(url: str) -> str | None:
 
     :raises SMSPartnerConfigurationError: the environment names a proxy that cannot be used
     """
-    proxies, parts = _proxies(_proxy_variables()), urlsplit(url)
+    proxies, parts = _proxies(proxy_variables()), urlsplit(url)
     proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not proxy or _is_exempt(parts, proxies.get("no", "")):
         return None
@@ -53,12 +52,8 @@ def proxy_for(url: str) -> str | None:
     )
 
 
-def proxy_variables() -> Iterator[str]:
-    """Yield the values of all variables that may name a proxy: they may hold passwords."""
-    return (value for _, value in _proxy_variables())
-
-
-def _proxy_variables() -> tuple[tuple[str, str], ...]:
+def proxy_variables() -> tuple[tuple[str, str], ...]:
+    """Return all variables that may name a proxy, each with its value: it may hold a password."""
     # By their names, because hundreds of connections can stand in the environment, each a value to decode.
     return tuple((name, os.environ[name]) for name in os.environ if name.lower().endswith("_proxy"))
 

@@ -62,7 +62,7 @@ def secrets_of(conn: Connection) -> set[str]:
     However wrong the connection is: what ``read_settings`` refuses is a secret too.
     """
     given = _json_object(conn.extra or "{}") or {}
-    urls = [conn.host, given.get("proxy"), *proxy_variables()]
+    urls = [conn.host, given.get("proxy"), *dict(proxy_variables()).values()]
     found = {secret for url in urls if isinstance(url, str) for secret in secrets_in(url)}
     return found | ({conn.password, _trimmed(conn.password)} - {""} if conn.password else set())
 

@@ -168,7 +168,8 @@ def _readers(max_concurrency: object) -> int:
 def _readings(hooks: dict[str, SMSPartnerHook], at_once: int) -> Iterator[tuple[str, Callable[[], Account]]]:
     """Yield each conn id once its account was asked for, with what returns the account or raises its error."""
     if len(hooks) == 1:  # without a thread, which takes half as long as the reading itself
-        yield from ((conn_id, partial(_read_once, hook)) for conn_id, hook in hooks.items())
+        ((conn_id, hook),) = hooks.items()
+        yield conn_id, partial(_read_once, hook)
         return
     with ThreadPoolExecutor(at_once) as readers:
         pending = {_start_reading(readers, hook): conn_id for conn_id, hook in hooks.items()}

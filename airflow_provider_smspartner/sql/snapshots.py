@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy.engine import Engine, RowMapping
+    from sqlalchemy.engine import Engine
     from sqlalchemy.types import TypeEngine
 
     from airflow_provider_smspartner.account import Account
-    from airflow_provider_smspartner.sql.upserts import Upsert
+    from airflow_provider_smspartner.sql.upserts import Stored, Upsert
 
     Row = dict[str, Any]
 
@@ -260,7 +260,7 @@ def _read_kept(engine: Engine, table: sa.Table, rows: list[Row]) -> dict[str, Sn
     return kept
 
 
-def _key_of(row: RowMapping | Row) -> str:
+def _key_of(row: Stored) -> str:
     """Return the key also of a column of another type, which gives a UUID back, or blanks."""
     return str(row["snapshot_id"]).strip()
 
@@ -277,7 +277,7 @@ def _fitted(column: str, value: Any) -> Any:
     return None
 
 
-def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Sequence[RowMapping | Row]) -> None:
+def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Sequence[Stored]) -> None:
     """Refuse a table that was made with other types or without the key: some databases round and double silently."""
     if len(stored) != len(rows):
         raise key_error(engine, table)
@@ -293,8 +293,8 @@ def _check_written(engine: Engine, table: sa.Table, rows: list[Row], stored: Seq
 
 
 def _without_another_writer_s(
-    engine: Engine, table: sa.Table, pairs: list[tuple[Row, RowMapping | Row]]
-) -> list[tuple[Row, RowMapping | Row]]:
+    engine: Engine, table: sa.Table, pairs: list[tuple[Row, Stored]]
+) -> list[tuple[Row, Stored]]:
     """
     Leave out the rows that somebody else has replaced before they were looked at, as can be without transactions.
 
@@ -304,11 +304,8 @@ def _without_another_writer_s(
     return pairs if len(ours) < len(pairs) and other_types(engine, table, ["captured_at"]) else ours
 
 
-def _is_same_row(written: Row, kept: RowMapping | Row) -> bool:
-    if kept is written:
-        return True
-    told = _in_order(kept)
-    return told == _in_order(written) and float not in map(type, told)
+def _is_same_row(written: Row, kept: Stored) -> bool:
+    return kept is written or all(map(_is_same, _in_order(written), _in_order(kept)))
 
 
 def _is_same(written: object, kept: object) -> bool:

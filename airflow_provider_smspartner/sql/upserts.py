@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
     Row = dict[str, Any]
-    Upsert = Callable[[Connection, sa.Table, list[Row], bool], Sequence[RowMapping] | list[Row]]
+    Stored = RowMapping | Row
+    Upsert = Callable[[Connection, sa.Table, list[Row], bool], Sequence[Stored]]
 
 KEY = "snapshot_id"
 
@@ -36,9 +37,7 @@ def _upsert_on_conflict(connection: Connection, table: sa.Table, rows: list[Row]
     return result.mappings().all() if returns_rows else read_back(connection, table, rows)
 
 
-def _upsert_on_duplicate_key(
-    connection: Connection, table: sa.Table, rows: list[Row], keep: bool
-) -> Sequence[RowMapping] | list[Row]:
+def _upsert_on_duplicate_key(connection: Connection, table: sa.Table, rows: list[Row], keep: bool) -> Sequence[Stored]:
     is_told = _returns_rows(connection)  # by MariaDB
     statement = _insert_on_duplicate_key(table, connection.dialect if is_told else None, keep)
     result = connection.execute(statement, rows)
