@@ -11,6 +11,8 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -62,3 +64,16 @@ class Told(FileIsThere):
         self.log.info("Connection %r: found at %s", connection.conn_id, connection.host)
         async for event in super().run():
             yield event
+
+
+class LooksUp(FileIsThere):
+    """Look up the connection that is named as the path is, every ``poke_interval`` seconds, as our hook does anew."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and never fire."""
+        hook = SMSPartnerHook(self.path)
+        while True:
+            await hook.areservations_account()
+            hook._read_again_at = 0.0
+            await asyncio.sleep(self.poke_interval)
+        yield TriggerEvent("never")

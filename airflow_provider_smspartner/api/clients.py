@@ -37,6 +37,12 @@ async def shared_client(user: object) -> ClientSession:
     return client
 
 
+def users_here() -> int:
+    """Return how many ask over the client of the running event loop."""
+    shared = _shared.get(asyncio.get_running_loop())
+    return len(shared.users) if shared else 0
+
+
 async def leave_client(user: object) -> None:
     """Close the client of the running event loop, if nobody but this user asks over it."""
     await _close_those_of_ended_loops()

@@ -193,7 +193,7 @@ def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:
         if body.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"<"):
             return _from_xml(body)
         text = _text(body, content_type)
-        answer = json.loads(text, parse_float=str, parse_constant=float, object_pairs_hook=_named_once)
+        answer = _JSON.decode(text)
     except (ValueError, ArithmeticError, LookupError, RecursionError, SyntaxError):
         # ValueError covers bad encodings and refused XML; SyntaxError is what ElementTree's ParseError is.
         return {}
@@ -213,6 +213,9 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(named) != len(pairs):
         raise ValueError
     return named
+
+
+_JSON = json.JSONDecoder(parse_float=str, parse_constant=float, object_pairs_hook=_named_once)
 
 
 def _from_xml(body: bytes) -> Mapping[str, Any]:
@@ -280,10 +283,13 @@ def _figures(fields: object) -> dict[str, Any]:
     for figure, names in _FIGURES.items():
         read = _amount if figure == "balance" else _count
         figures[figure] = next((value for name in names if (value := read(named.get(name))) is not None), None)
-        reported = [name for name in names if named.get(name) is not None and str(named[name]).strip()]
-        if figures[figure] is None and reported:
+        if figures[figure] is None and (reported := [name for name in names if _is_reported(named.get(name))]):
             unreadable[figure] = reported[0]
     return figures | {"unreadable": unreadable}
+
+
+def _is_reported(value: object) -> bool:
+    return value is not None and bool(str(value).strip())
 
 
 def _credits(figures: Mapping[str, Any]) -> Credits | None:

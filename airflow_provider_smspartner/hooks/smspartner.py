@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,7 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
+from airflow_provider_smspartner.retries import beginning_with
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -34,10 +35,14 @@ LONGEST_WAIT = 30.0
 """Seconds between two attempts of one call. A call that is asked to back off for longer gives up."""
 
 KEPT_FOR = (300.0, 600.0)
-"""
-Seconds for which ``aget_account`` keeps the connection that it has read, some time in between.
+"""Seconds for which ``aget_account`` keeps the connection that it has read, some time in between."""
 
-A triggerer looks connections up one at a time, in a turn of its main loop: some 15 a second, for all triggers together.
+KEPT_LONGER_ABOVE = 150
+"""
+Hooks on an event loop above which each keeps its connection for longer: twice as many, twice as long.
+
+So a triggerer looks one up every two seconds at most. Each takes a turn of its main loop, and as much of the processor
+as some 20 readings.
 """
 
 
@@ -111,10 +116,8 @@ class SMSPartnerHook(BaseHook):
         :raises SMSPartnerUnavailableError: no answer came, or one that says to come back later
         :raises SMSPartnerResponseError: the answer holds no readable credits
         """
-        from tenacity import Retrying
-
         with self._naming_the_connection(), metrics.reading_of(self.smspartner_conn_id):
-            account: Account = Retrying(**self._retry_rule(self._settings))(self._ask)
+            account = self._ask_with_retries(self._settings)
         metrics.send_credits(self.smspartner_conn_id, account.credits)
         return account
 
@@ -122,8 +125,9 @@ class SMSPartnerHook(BaseHook):
         """
         Ask as ``get_account`` does, on an event loop.
 
-        Whoever waits on a loop may outlive a key. So the connection is read anew after 5 to 10 minutes, and before that
-        as soon as a call fails: if it has changed, the call is made once more. Close with ``aclose``.
+        Whoever waits on a loop may outlive a key. So the connection is read anew after 5 to 10 minutes, or later where
+        more than 150 hooks share the loop; and at once where a call fails: if it has changed, the call is made once
+        more. Close with ``aclose``.
 
         :raises SMSPartnerError: as ``get_account`` does
         """
@@ -159,6 +163,16 @@ class SMSPartnerHook(BaseHook):
     def _ask(self) -> Account:
         return get(self._session, _request(self._settings), self._settings.timeout)
 
+    def _ask_with_retries(self, settings: ConnectionSettings) -> Account:
+        try:
+            return self._ask()
+        except SMSPartnerError as error:
+            again = beginning_with(error, self._ask)
+        from tenacity import Retrying
+
+        account: Account = Retrying(**self._retry_rule(settings))(again)
+        return account
+
     async def _aask_as_the_connection_says(self) -> Account:
         failed, kept = None, self._still_kept
         if kept is not None:
@@ -176,13 +190,20 @@ class SMSPartnerHook(BaseHook):
         return self._kept if monotonic() < self._read_again_at else None
 
     async def _aask(self, settings: ConnectionSettings) -> Account:
-        from tenacity import AsyncRetrying
-
         from airflow_provider_smspartner.api.clients import shared_client
 
         client, request = await shared_client(self), _request(settings)
-        ask = AsyncRetrying(**self._retry_rule(settings))
-        account: Account = await ask(aget, client, request, settings.timeout, settings.proxy, settings.tls)
+        ask = partial(aget, client, request, settings.timeout, settings.proxy, settings.tls)
+        try:
+            return await ask()
+        except SMSPartnerError as error:
+            again = beginning_with(error, ask)
+        from tenacity import AsyncRetrying
+
+        async def attempt() -> Account:
+            return await again()
+
+        account: Account = await AsyncRetrying(**self._retry_rule(settings))(attempt)
         return account
 
     @cached_property
@@ -213,7 +234,7 @@ class SMSPartnerHook(BaseHook):
                 await amask(secrets)
                 self._masked = hash(secrets)
             settings = await asyncio.to_thread(_read_off_the_loop, conn)
-            self._kept, self._read_again_at = settings, monotonic() + random.uniform(*KEPT_FOR)  # noqa: S311  # spreads, hides nothing
+            self._kept, self._read_again_at = settings, monotonic() + _seconds_to_keep()
             return settings
         raise error
 
@@ -266,6 +287,12 @@ def _read_off_the_loop(conn: Connection) -> ConnectionSettings:
     import tenacity  # noqa: F401
 
     return read_settings(conn)
+
+
+def _seconds_to_keep() -> float:
+    from airflow_provider_smspartner.api.clients import users_here
+
+    return random.uniform(*KEPT_FOR) * max(1, users_here() / KEPT_LONGER_ABOVE)  # noqa: S311  # spreads, hides nothing
 
 
 def _request(settings: ConnectionSettings) -> AccountRequest:

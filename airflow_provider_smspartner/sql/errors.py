@@ -26,6 +26,7 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
+from airflow_provider_smspartner.retries import beginning_with
 from airflow_provider_smspartner.sql import clickhouse
 from airflow_provider_smspartner.sql.databases import database_of
 from airflow_provider_smspartner.sql.types import Text
@@ -173,18 +174,10 @@ def with_retries(
     :raises SMSPartnerConfigurationError: the database refuses for good; the text says what to run
     :raises SMSPartnerUnavailableError: the last attempt met a transient error, too
     """
-    failed: list[SQLAlchemyError] = []
     try:
         return work()
     except SQLAlchemyError as error:
-        failed.append(error)
-
-    def attempt() -> Result:
-        if failed:
-            raise failed.pop()
-        return work()
-
-    # Only now, as setting the retries up takes a tenth of a row's write: they begin with the attempt that has failed.
+        again = beginning_with(error, work)
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(
             lambda error: is_transient(error) or (lost_races and isinstance(error, IntegrityError))
@@ -195,7 +188,7 @@ def with_retries(
         reraise=True,
     )
     try:
-        return retrying(attempt)
+        return retrying(again)
     except SQLAlchemyError as error:
         ours = translated(error, engine, table)
     # Outside of the except: the database's own text may hold a row or a password, and must not be chained.

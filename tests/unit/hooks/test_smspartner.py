@@ -111,6 +111,28 @@ def test_hooks_that_began_together_read_their_connections_apart(sandbox: SMSPart
     assert max(hook._read_again_at for hook in hooks) - min(hook._read_again_at for hook in hooks) > 1
 
 
+@pytest.mark.parametrize(("seconds", "asked_with"), [(599, "first-key"), (600, "second-key")])
+async def test_a_connection_is_kept_twice_as_long_where_twice_as_many_hooks_share_a_loop(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, asked_with: str
+) -> None:
+    """Each look-up takes a triggerer a turn of its main loop: thousands of accounts are not to keep it busy."""
+    now = [1000.0]
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.monotonic", lambda: now[0])
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_FOR", (300.0, 300.0))
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_LONGER_ABOVE", 2)
+    with SMSPartnerSandbox(api_key=["first-key", "second-key"]) as sandbox:
+        hooks = [SMSPartnerHook(connect(sandbox, f"account_{number}", api_key="first-key")) for number in range(5)]
+        for hook in hooks:
+            await hook.aget_account()
+        connect(sandbox, "account_4", api_key="second-key")
+        now[0] += seconds
+        before = sandbox.requests_by_key[asked_with]
+        await hooks[4].aget_account()
+        for hook in hooks:
+            await hook.aclose()
+        assert sandbox.requests_by_key[asked_with] == before + 1
+
+
 @pytest.fixture
 def read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each call on a loop read the connection anew."""
