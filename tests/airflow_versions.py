@@ -92,6 +92,16 @@ def _mend_runs_in_process() -> None:
     )
 
 
+def links_of(dag: DAG, task_id: str, instance: Any) -> dict[str, str | None]:
+    """Return the links on the page of a task's instance, which Airflow makes from the DAG as it is stored."""
+    if AIRFLOW < (3, 2):
+        from airflow.serialization.serialized_objects import SerializedDAG as Serialization
+    else:
+        from airflow.serialization.serialized_objects import DagSerialization as Serialization
+    task = Serialization.from_dict(Serialization.to_dict(dag)).get_task(task_id)
+    return {name: task.get_extra_links(instance, name) for name in task.extra_links}
+
+
 def start_metrics() -> None:
     """Set metrics up as a worker does first: before Airflow 3.3, the first metric does."""
     if AIRFLOW >= (3, 3):

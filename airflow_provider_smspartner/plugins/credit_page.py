@@ -1,13 +1,15 @@
-"""The credit page's entry in Airflow's menu. Every process of Airflow imports this: no more than it must."""
+"""What Airflow's web pages learn of this provider. Every process of Airflow imports this: no more than it must."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow import __version__
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from airflow_provider_smspartner.links import BuyCreditLink
 
 PREFIX = "/smspartner"
 _HAS_VIEWS = tuple(map(int, __version__.split(".")[:2])) >= (3, 1)
@@ -33,9 +35,14 @@ def _address() -> str:
 
 
 class CreditPagePlugin(AirflowPlugin):
-    """Show the credit of all accounts on a page, from Airflow 3.1 on; ``[smspartner] credit_page`` turns it off."""
+    """
+    Show the credit of all accounts on a page, from Airflow 3.1 on; ``[smspartner] credit_page`` turns it off.
+
+    Gates have a link to where credit is bought, whatever the version and the setting.
+    """
 
     name = "smspartner_credit_page"
+    operator_extra_links: ClassVar[list[Any]] = [BuyCreditLink()]
     fastapi_apps = [{"app": _Page(), "url_prefix": PREFIX, "name": "SMS Partner credit"}] if _is_on() else []
     external_views = (
         [

@@ -24,7 +24,6 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     from_event,
 )
-from airflow_provider_smspartner.links import BuyCreditLink
 from airflow_provider_smspartner.sensors.wait import Wait
 
 if TYPE_CHECKING:
@@ -54,7 +53,6 @@ class CreditGate(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("min_credits", "credit_type", "subtract_pending", "smspartner_conn_id")
     ui_color = "#d7eef5"
-    operator_extra_links = (BuyCreditLink(),)
 
     def __init__(
         self,

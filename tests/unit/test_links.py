@@ -2,23 +2,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_smspartner.links import BuyCreditLink
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
+from airflow_provider_smspartner.sensors.gate import CreditGate
+from tests.airflow_versions import links_of
 
 
+def one(**arguments: Any) -> None:
+    CreditsSensor(task_id="gate", **arguments)
+
+
+def mapped(**arguments: Any) -> None:
+    CreditsSensor.partial(task_id="gate", **arguments).expand(credit_type=["sms", "hlr"])
+
+
+@pytest.mark.parametrize("make", [one, mapped])
 def test_a_gate_leads_to_where_credit_is_bought(
-    run_dag: Callable[..., object], connect: Callable[..., str], sandbox: SMSPartnerSandbox
+    run_dag: Callable[..., Any], connect: Callable[..., str], sandbox: SMSPartnerSandbox, make: Callable[..., None]
 ) -> None:
     with DAG("linked", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
-        gate = CreditsSensor(task_id="gate", min_credits=1, smspartner_conn_id=connect(sandbox))
-    (instance,) = run_dag(dag).get_task_instances()
-    (link,) = gate.operator_extra_links
-    address = urlsplit(link.get_link(gate, ti_key=instance.key))
-    assert (address.scheme, address.query) == ("https", "")
-    assert address.hostname.endswith(".smspartner.fr")
-    if hasattr(link, "xcom_key"):  # Airflow 2 asks when it shows the page
-        assert instance.xcom_pull(task_ids="gate", key=link.xcom_key) == address.geturl()
+        make(min_credits=1, smspartner_conn_id=connect(sandbox))
+    for instance in run_dag(dag).get_task_instances():
+        (link,) = links_of(dag, "gate", instance).values()
+        address = urlsplit(link)
+        assert (address.scheme, address.query) == ("https", "")
+        assert address.hostname.endswith(".smspartner.fr")
+        # Airflow 3 stores a link that an operator names itself, once the task has left its worker.
+        assert instance.xcom_pull(task_ids="gate", key=BuyCreditLink().xcom_key) is None
+
+
+def test_every_gate_has_it() -> None:
+    gates = {gate for gate in CreditGate.__subclasses__() if gate.__module__.startswith("airflow_provider_smspartner.")}
+    assert gates == {*BuyCreditLink().operators}

@@ -262,6 +262,13 @@ def test_a_gate_that_waits_says_what_it_lacks_in_its_log_on_the_page(
     expect(log.nth(1)).to_be_visible()
     expect(page.get_by_text("Running", exact=True).first).to_be_visible()
     shoot(page, "waiting-gate-log", clip={"x": 335, "y": 60, "width": 935, "height": 450})
+    expect_a_link_to_buy_credit(page)
+
+
+def expect_a_link_to_buy_credit(page: Page) -> None:
+    page.get_by_role("link", name="Details").click()
+    link = page.get_by_role("link", name="Buy credit at SMS Partner")
+    expect(link).to_have_attribute("href", "https://my.smspartner.fr/connexion")
 
 
 def test_a_gate_in_the_triggerer_leads_to_where_credit_is_bought(page: Page, airflow: Airflow) -> None:
@@ -271,9 +278,7 @@ def test_a_gate_in_the_triggerer_leads_to_where_credit_is_bought(page: Page, air
     expect(page.get_by_text("Deferred")).to_be_visible()
     reading = "SMS Partner connection 'smspartner_default': 100.000 EUR balance available, 150.00 needed: not enough"
     expect(page.get_by_text(reading).first).to_be_visible()
-    page.get_by_role("link", name="Details").click()
-    link = page.get_by_role("link", name="Buy credit at SMS Partner")
-    expect(link).to_have_attribute("href", "https://my.smspartner.fr/connexion")
+    expect_a_link_to_buy_credit(page)
 
 
 def test_a_top_up_opens_the_gate_before_the_eyes(page: Page, account: SMSPartnerSandbox) -> None:
