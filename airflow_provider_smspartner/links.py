@@ -10,23 +10,19 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
 
 
-class BuyCreditLink(BaseOperatorLink):
-    """
-    Lead from a gate to where its account is topped up: the sign-in page that the vendor's documentation names.
+ARE_STORED = hasattr(BaseOperatorLink, "xcom_key")
+"""
+Whether Airflow stores what an operator's own links say, once the task has left its worker, and shows nothing before.
 
-    A plugin names it. Of a link that the operator names itself, Airflow 3 shows nothing before the task has left its
-    worker: while a gate waits there, nobody would see it.
-    """
+Airflow 3 does. So that a gate which waits on a worker has its link too, the plugin names it there. Airflow 2 asks the
+operator whenever it shows a page, and fails to show that of a mapped task whose links a plugin names.
+"""
+
+
+class BuyCreditLink(BaseOperatorLink):
+    """Lead from a gate to where its account is topped up: the sign-in page that the vendor's documentation names."""
 
     name = "Buy credit at SMS Partner"
-
-    @property
-    def operators(self) -> list[type[BaseOperator]]:  # type: ignore[override]
-        """The gates, imported where a task's page is shown: every process of Airflow imports the plugin."""
-        from airflow_provider_smspartner.sensors.credits import CreditsSensor
-        from airflow_provider_smspartner.sensors.reservations import CreditsReservationSensor
-
-        return [CreditsSensor, CreditsReservationSensor]
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return one address for all accounts: whose credit it is shows after the sign-in."""

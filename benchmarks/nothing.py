@@ -11,14 +11,15 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
 class FileGate(BaseOperator):
     """Wait in the triggerer until a file is there."""
+
+    # Airflow stores what the templates of a task have rendered, as it does of ours.
+    template_fields = ("path",)
 
     def __init__(self, *, path: str, poke_interval: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -71,6 +72,9 @@ class LooksUp(FileIsThere):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and never fire."""
+        # Here, as workers import this module too, where our hook would not be nothing.
+        from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+
         hook = SMSPartnerHook(self.path)
         while True:
             await hook.areservations_account()

@@ -24,6 +24,7 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     from_event,
 )
+from airflow_provider_smspartner.links import ARE_STORED, BuyCreditLink
 from airflow_provider_smspartner.sensors.wait import Wait
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class CreditGate(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("min_credits", "credit_type", "subtract_pending", "smspartner_conn_id")
     ui_color = "#d7eef5"
+    operator_extra_links = () if ARE_STORED else (BuyCreditLink(),)
 
     def __init__(
         self,
