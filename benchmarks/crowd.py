@@ -29,7 +29,7 @@ class Size:
     rounds: int
 
 
-FULL, QUICK = Size(gates=1000, rounds=2), Size(gates=3, rounds=1)
+FULL, QUICK = Size(gates=1000, rounds=1), Size(gates=3, rounds=1)
 
 
 def measure(size: Size) -> list[Line]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_smspartner import metrics
+from airflow_provider_smspartner.api.clients import leave_client, shared_client, users_here
 from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
@@ -125,9 +126,9 @@ class SMSPartnerHook(BaseHook):
         """
         Ask as ``get_account`` does, on an event loop.
 
-        Whoever waits on a loop may outlive a key. So the connection is read anew after 5 to 10 minutes, or later where
-        more than 150 hooks share the loop; and at once where a call fails: if it has changed, the call is made once
-        more. Close with ``aclose``.
+        Whoever waits on a loop may outlive a key. So the connection is read anew after 5 to 10 minutes, and at once
+        where a call fails: if it has changed, the call is made once more. Where more than 150 hooks share the loop, it
+        is read anew later, and at once after a permanent error alone. Close with ``aclose``.
 
         :raises SMSPartnerError: as ``get_account`` does
         """
@@ -144,8 +145,6 @@ class SMSPartnerHook(BaseHook):
 
     async def aclose(self) -> None:
         """Close the HTTP connections that ``aget_account`` keeps open, unless other hooks on the loop ask over them."""
-        from airflow_provider_smspartner.api.clients import leave_client
-
         await leave_client(self)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -180,6 +179,8 @@ class SMSPartnerHook(BaseHook):
                 return await self._aask(kept)
             except SMSPartnerError as error:
                 failed = error.with_traceback(None)
+            if failed.retryable and users_here() > KEPT_LONGER_ABOVE:
+                raise failed  # an outage meets all at once: a triggerer would do little but look connections up
         settings = await self._aread_settings()
         if failed is not None and settings == kept:
             raise failed
@@ -190,8 +191,6 @@ class SMSPartnerHook(BaseHook):
         return self._kept if monotonic() < self._read_again_at else None
 
     async def _aask(self, settings: ConnectionSettings) -> Account:
-        from airflow_provider_smspartner.api.clients import shared_client
-
         client, request = await shared_client(self), _request(settings)
         ask = partial(aget, client, request, settings.timeout, settings.proxy, settings.tls)
         try:
@@ -290,8 +289,6 @@ def _read_off_the_loop(conn: Connection) -> ConnectionSettings:
 
 
 def _seconds_to_keep() -> float:
-    from airflow_provider_smspartner.api.clients import users_here
-
     return random.uniform(*KEPT_FOR) * max(1, users_here() / KEPT_LONGER_ABOVE)  # noqa: S311  # spreads, hides nothing
 
 

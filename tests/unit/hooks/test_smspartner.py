@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -332,6 +332,25 @@ async def test_a_connection_that_is_mended_during_an_outage_counts_at_once(
         connect(elsewhere)
         assert (await hook.aget_account()).credits.balance == 10
     await hook.aclose()
+
+
+@pytest.mark.parametrize(("http_status", "is_looked_up"), [(503, False), (401, True)])
+async def test_an_outage_has_a_triggerer_of_many_accounts_look_no_connection_up(
+    connect: Any, sandbox: SMSPartnerSandbox, monkeypatch: pytest.MonkeyPatch, http_status: int, is_looked_up: bool
+) -> None:
+    """It meets all of them at once. A permanent error ends a gate, and so is worth a look whatever it takes."""
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_LONGER_ABOVE", 1)
+    hooks = [SMSPartnerHook(connect(sandbox, conn_id, max_retries=0)) for conn_id in ("one", "other")]
+    for hook in hooks:
+        await hook.aget_account()
+    sandbox.fail_next(times=None, http_status=http_status)
+    with SMSPartnerSandbox("10") as elsewhere:
+        connect(elsewhere, "one")
+        with nullcontext() if is_looked_up else pytest.raises(SMSPartnerUnavailableError):
+            await hooks[0].aget_account()
+        assert elsewhere.requests == is_looked_up
+    for hook in hooks:
+        await hook.aclose()
 
 
 async def test_the_event_loop_goes_on_while_an_answer_is_awaited(
