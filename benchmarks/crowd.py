@@ -54,7 +54,7 @@ def measure(size: Size) -> list[Line]:
     return [
         ratio_line(
             f"{size.gates:,} gates on one account open at once: from the first task's end to the last one's",
-            f"one Airflow, alternating, {size.rounds} times each",
+            f"one Airflow, alternating, {'once' if size.rounds == 1 else f'{size.rounds} times'} each",
             Spread.of(took["package"]),
             ("a trigger that does nothing", Spread.of(took["nothing"])),
             1.05,
