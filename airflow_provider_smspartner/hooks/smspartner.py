@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_smspartner import metrics
-from airflow_provider_smspartner.api.clients import leave_client, shared_client, users_here
 from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
@@ -145,6 +144,8 @@ class SMSPartnerHook(BaseHook):
 
     async def aclose(self) -> None:
         """Close the HTTP connections that ``aget_account`` keeps open, unless other hooks on the loop ask over them."""
+        from airflow_provider_smspartner.api.clients import leave_client
+
         await leave_client(self)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -173,6 +174,8 @@ class SMSPartnerHook(BaseHook):
         return account
 
     async def _aask_as_the_connection_says(self) -> Account:
+        from airflow_provider_smspartner.api.clients import users_here
+
         failed, kept = None, self._still_kept
         if kept is not None:
             try:
@@ -191,6 +194,8 @@ class SMSPartnerHook(BaseHook):
         return self._kept if monotonic() < self._read_again_at else None
 
     async def _aask(self, settings: ConnectionSettings) -> Account:
+        from airflow_provider_smspartner.api.clients import shared_client
+
         client, request = await shared_client(self), _request(settings)
         ask = partial(aget, client, request, settings.timeout, settings.proxy, settings.tls)
         try:
@@ -289,6 +294,8 @@ def _read_off_the_loop(conn: Connection) -> ConnectionSettings:
 
 
 def _seconds_to_keep() -> float:
+    from airflow_provider_smspartner.api.clients import users_here
+
     return random.uniform(*KEPT_FOR) * max(1, users_here() / KEPT_LONGER_ABOVE)  # noqa: S311  # spreads, hides nothing
 
 
