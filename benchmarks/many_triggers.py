@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from airflow_provider_smspartner.hooks.smspartner import KEPT_FOR, KEPT_LONGER_ABOVE
+from airflow_provider_smspartner.hooks.smspartner import KEPT_FOR, times_kept_for
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from benchmarks import peer
 from benchmarks.accounts import Account
@@ -215,7 +215,7 @@ def _cpu_lines(size: Size, full: Watched, peers: Watched, still: Watched, look_u
 
     :param look_up: seconds of CPU for one look-up of a connection, of which none fell into the time that was watched
     """
-    looking = look_up * size.interval / (statistics.mean(KEPT_FOR) * max(1, size.triggers / KEPT_LONGER_ABOVE))
+    looking = look_up * size.interval / (statistics.mean(KEPT_FOR) * times_kept_for(size.triggers))
     parts = {
         "": (0.0, 0.0),
         ", with its look-ups of connections": (0.0, looking),

@@ -22,7 +22,6 @@ from airflow_provider_smspartner.exceptions import (
     SMSPartnerError,
     SMSPartnerUnavailableError,
 )
-from airflow_provider_smspartner.retries import beginning_with
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -167,6 +166,8 @@ class SMSPartnerHook(BaseHook):
         try:
             return self._ask()
         except SMSPartnerError as error:
+            from airflow_provider_smspartner.retries import beginning_with
+
             again = beginning_with(error, self._ask)
         from tenacity import Retrying
 
@@ -201,6 +202,8 @@ class SMSPartnerHook(BaseHook):
         try:
             return await ask()
         except SMSPartnerError as error:
+            from airflow_provider_smspartner.retries import beginning_with
+
             again = beginning_with(error, ask)
         from tenacity import AsyncRetrying
 
@@ -290,13 +293,20 @@ def _read_off_the_loop(conn: Connection) -> ConnectionSettings:
     import aiohttp  # noqa: F401
     import tenacity  # noqa: F401
 
+    import airflow_provider_smspartner.retries  # noqa: F401
+
     return read_settings(conn)
 
 
 def _seconds_to_keep() -> float:
     from airflow_provider_smspartner.api.clients import users_here
 
-    return random.uniform(*KEPT_FOR) * max(1, users_here() / KEPT_LONGER_ABOVE)  # noqa: S311  # spreads, hides nothing
+    return random.uniform(*KEPT_FOR) * times_kept_for(users_here())  # noqa: S311  # spreads, hides nothing
+
+
+def times_kept_for(hooks: int) -> float:
+    """Return how many times ``KEPT_FOR`` each of so many hooks on an event loop keeps its connection."""
+    return max(1, hooks / KEPT_LONGER_ABOVE)
 
 
 def _request(settings: ConnectionSettings) -> AccountRequest:

@@ -80,12 +80,18 @@ async def test_calls_of_one_hook_share_one_connection_on_an_event_loop(
     assert (sandbox.requests, sandbox.connections) == (3, 1)
 
 
-@pytest.mark.parametrize(("seconds", "asked_with"), [(299, "first-key"), (601, "second-key")])
-async def test_a_connection_that_changes_while_somebody_waits_counts_5_to_10_minutes_later(
-    connect: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, asked_with: str
-) -> None:
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The hook's clock, which a test sets."""
     now = [1000.0]
     monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(("seconds", "asked_with"), [(299, "first-key"), (601, "second-key")])
+async def test_a_connection_that_changes_while_somebody_waits_counts_5_to_10_minutes_later(
+    connect: Any, now: list[float], seconds: float, asked_with: str
+) -> None:
     with SMSPartnerSandbox(api_key=["first-key", "second-key"]) as sandbox:
         hook = SMSPartnerHook(connect(sandbox, api_key="first-key"))
         await hook.aget_account()
@@ -113,11 +119,9 @@ def test_hooks_that_began_together_read_their_connections_apart(sandbox: SMSPart
 
 @pytest.mark.parametrize(("seconds", "asked_with"), [(599, "first-key"), (600, "second-key")])
 async def test_a_connection_is_kept_twice_as_long_where_twice_as_many_hooks_share_a_loop(
-    connect: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, asked_with: str
+    connect: Any, now: list[float], monkeypatch: pytest.MonkeyPatch, seconds: float, asked_with: str
 ) -> None:
     """Each look-up takes a triggerer a turn of its main loop: thousands of accounts are not to keep it busy."""
-    now = [1000.0]
-    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.monotonic", lambda: now[0])
     monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_FOR", (300.0, 300.0))
     monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.KEPT_LONGER_ABOVE", 2)
     with SMSPartnerSandbox(api_key=["first-key", "second-key"]) as sandbox:
