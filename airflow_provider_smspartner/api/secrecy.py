@@ -19,12 +19,15 @@ _WORDS_OF_AN_ANSWER = re.compile(r"(Failed to parse headers ).*", re.DOTALL)
 _asks_with_the_key = ContextVar("asks_with_the_key", default=False)
 """Whether this thread, or this task of an event loop, does. Answers to others are logged as ever."""
 
-_TALKATIVE_LOGGERS = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.util.retry",
-    "aiohttp.client",
-    "aiohttp.internal",
+_TALKATIVE_LOGGERS = tuple(
+    logging.getLogger(name)
+    for name in (
+        "urllib3.connection",
+        "urllib3.connectionpool",
+        "urllib3.util.retry",
+        "aiohttp.client",
+        "aiohttp.internal",
+    )
 )
 """The loggers of URLs and of words of answers: urllib3.connection and aiohttp.internal at WARNING, others at DEBUG."""
 
@@ -75,8 +78,8 @@ _QUERY_FILTER = _QueryFilter()
 @contextmanager
 def quiet_http_loggers() -> Iterator[None]:
     """Have the HTTP libraries log no API key, and no word of the answers that come meanwhile."""
-    for name in _TALKATIVE_LOGGERS:
-        logging.getLogger(name).addFilter(_QUERY_FILTER)  # which is there once, however often it is added
+    for logger in _TALKATIVE_LOGGERS:
+        logger.addFilter(_QUERY_FILTER)  # which is there once, however often it is added
     before = _asks_with_the_key.set(True)
     try:
         yield

@@ -175,15 +175,13 @@ class SMSPartnerHook(BaseHook):
         return account
 
     async def _aask_as_the_connection_says(self) -> Account:
-        from airflow_provider_smspartner.api.clients import users_here
-
         failed, kept = None, self._still_kept
         if kept is not None:
             try:
                 return await self._aask(kept)
             except SMSPartnerError as error:
                 failed = error.with_traceback(None)
-            if failed.retryable and users_here() > KEPT_LONGER_ABOVE:
+            if failed.retryable and hooks_here() > KEPT_LONGER_ABOVE:
                 raise failed  # an outage meets all at once: a triggerer would do little but look connections up
         settings = await self._aread_settings()
         if failed is not None and settings == kept:
@@ -298,10 +296,15 @@ def _read_off_the_loop(conn: Connection) -> ConnectionSettings:
     return read_settings(conn)
 
 
-def _seconds_to_keep() -> float:
+def hooks_here() -> int:
+    """Return how many hooks ask on the running event loop."""
     from airflow_provider_smspartner.api.clients import users_here
 
-    return random.uniform(*KEPT_FOR) * times_kept_for(users_here())  # noqa: S311  # spreads, hides nothing
+    return users_here()
+
+
+def _seconds_to_keep() -> float:
+    return random.uniform(*KEPT_FOR) * times_kept_for(hooks_here())  # noqa: S311  # spreads, hides nothing
 
 
 def times_kept_for(hooks: int) -> float:

@@ -20,7 +20,7 @@ from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.reservation import TAKE_OVER, held_in_money
-from airflow_provider_smspartner.triggers.readings import SHORTEST_INTERVAL, Reading, pause_after, unforeseen
+from airflow_provider_smspartner.triggers.readings import SHORTEST_INTERVAL, Reading, pause, unforeseen
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.reservation import Book, Note
@@ -142,7 +142,7 @@ async def _rounds(kwargs: dict[str, Any], reservation_ids: Collection[str]) -> A
             each = await desk.round(frozenset(reservation_ids), timedelta(seconds=interval) + TAKE_OVER)
             yield each
             failures = failures + 1 if isinstance(each.reading, SMSPartnerError) else 0
-            await asyncio.sleep(pause_after(each.reading, failures, interval))
+            await pause(each.reading, failures, interval)
     finally:
         await desk.aclose()
 

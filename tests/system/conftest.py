@@ -9,11 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from tests.system.airflow import Airflow
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
@@ -55,10 +58,17 @@ def leave_out() -> Callable[[str], NoReturn]:
 
 
 @pytest.fixture(scope="session")
-def chromium(leave_out: Callable[[str], NoReturn]) -> str:
-    """Find the browser: whoever has none need not wait for Airflow to start."""
+def chromium(leave_out: Callable[[str], NoReturn]) -> Iterator[Browser]:
+    """Run Chromium without a window. Ask for it before Airflow: whoever has none need not wait for that to start."""
     executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    return executable or leave_out("there is no Chromium on the path: apt-get install chromium")
+    if executable is None:
+        leave_out("there is no Chromium on the path: apt-get install chromium")
+    from playwright.sync_api import sync_playwright  # which the other system tests do not need
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

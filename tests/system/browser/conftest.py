@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, Request
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.spellings import KEY, told
 from tests.system.airflow import Airflow
-from tests.system.conftest import ARGUMENTS, PATIENCE
+from tests.system.conftest import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 IMAGES = REPOSITORY / "docs" / "images"
@@ -29,7 +29,7 @@ def account() -> Iterator[SMSPartnerSandbox]:
 
 
 @pytest.fixture(scope="session")
-def airflow(chromium: str, run_airflow: Callable[..., Airflow], airflow_home: Path) -> Airflow:
+def airflow(chromium: Browser, run_airflow: Callable[..., Airflow], airflow_home: Path) -> Airflow:
     """Run Airflow until the last test has ended; the connection to the account is made in the browser."""
     connections = {
         conn_id: json.dumps({"conn_type": "sqlite", "host": str(airflow_home / f"{conn_id}.db")})
@@ -54,8 +54,8 @@ def received() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str, airflow: Airflow, received: dict[str, str]) -> Iterator[BrowserContext]:
-    """Run Chromium without a window; the first page takes longest, so its cache is for all tests."""
+def browser(chromium: Browser, airflow: Airflow, received: dict[str, str]) -> Iterator[BrowserContext]:
+    """Open one context for all tests: the first page takes longest, and fills its cache."""
 
     def keep(request: Request) -> None:
         answer = request.response()
@@ -63,20 +63,18 @@ def browser(chromium: str, airflow: Airflow, received: dict[str, str]) -> Iterat
             with suppress(Error):  # the tab was closed before it had read it
                 received[f"{request.method} {request.url} {len(received)}"] = answer.text()
 
-    with sync_playwright() as playwright:
-        process = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        browser = process.new_context(
-            base_url=f"http://127.0.0.1:{airflow.port}",
-            viewport={"width": 1280, "height": 800},
-            color_scheme="light",
-            locale="en-GB",
-            timezone_id="UTC",
-        )
-        browser.set_default_timeout(PATIENCE)
-        browser.on("requestfinished", keep)
-        yield browser
-        browser.remove_listener("requestfinished", keep)
-        process.close()
+    browser = chromium.new_context(
+        base_url=f"http://127.0.0.1:{airflow.port}",
+        viewport={"width": 1280, "height": 800},
+        color_scheme="light",
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    browser.set_default_timeout(PATIENCE)
+    browser.on("requestfinished", keep)
+    yield browser
+    browser.remove_listener("requestfinished", keep)
+    browser.close()
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from airflow_provider_smspartner import __version__
-from tests.system.conftest import ARGUMENTS
 
 BUILT = Path(__file__).parents[3] / "build" / "docs"
 WIDTHS = (320, 768, 1366, 1440, 1920)
@@ -30,13 +29,10 @@ CUT = """() => {
 
 
 @pytest.fixture(scope="module")
-def documentation(chromium: str, leave_out: Callable[[str], NoReturn]) -> Iterator[Page]:
+def documentation(chromium: Browser, leave_out: Callable[[str], NoReturn]) -> Page:
     if not (BUILT / "index.html").exists():
         leave_out("there is no documentation in build/docs: make docs builds it")
-    with sync_playwright() as playwright:
-        process = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield process.new_page()
-        process.close()
+    return chromium.new_page()
 
 
 def pages() -> list[Path]:

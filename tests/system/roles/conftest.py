@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from sqlalchemy.engine import URL
 
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
@@ -23,7 +23,7 @@ from demo.history import write_history
 from tests.spellings import KEY
 from tests.system.airflow import Airflow, free_port
 from tests.system.celery.servers import POSTGRESQL, connection_to, made_database
-from tests.system.conftest import ARGUMENTS, PATIENCE
+from tests.system.conftest import PATIENCE
 
 EXAMPLE = Path(__file__).parents[3] / "example_dags" / "smspartner_reserve_campaign.py"
 OPEN, SECRET = "smspartner_reserve_campaign", "secret_campaign"
@@ -87,7 +87,7 @@ def address(airflow_home: Path, leave_out: Callable[[str], NoReturn]) -> Iterato
 
 @pytest.fixture(scope="session")
 def airflow(
-    chromium: str,
+    chromium: Browser,
     warehouse: URL,
     address: tuple[str, int],
     make_airflow: Callable[..., Airflow],
@@ -138,21 +138,13 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="session")
-def visit(airflow: Airflow, address: tuple[str, int], browser: Browser) -> Callable[[str | None], Page]:
+def visit(airflow: Airflow, address: tuple[str, int], chromium: Browser) -> Callable[[str | None], Page]:
     """Come as somebody, who has logged in; None has not: ``visit(name)``."""
 
     # Once a person: FAB takes five logins in forty seconds.
     @cache
     def come(name: str | None) -> BrowserContext:
-        context = browser.new_context(base_url=f"{address[0]}/", locale="en-GB")
+        context = chromium.new_context(base_url=f"{address[0]}/", locale="en-GB")
         context.set_default_timeout(PATIENCE)
         if name is not None:
             page = context.new_page()

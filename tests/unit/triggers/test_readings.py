@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -79,6 +81,31 @@ async def test_a_reading_in_between_ends_a_row_of_failures(
     assert 3.75 <= pauses[0] <= 6.25
     assert 3.75 <= pauses[2] <= 6.25
     assert 7.5 <= pauses[3] <= 12.5
+
+
+@pytest.mark.parametrize(("interval", "tick"), [(60, 0.25), (2, 0.1)])
+async def test_accounts_on_one_event_loop_are_asked_at_common_moments_and_none_too_soon(
+    sandbox: SMSPartnerSandbox, connect: Any, monkeypatch: pytest.MonkeyPatch, interval: float, tick: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    pauses: list[float] = []
+    ends: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        ends.append(loop.time() + seconds)
+
+    for conn_id in ("one", "other"):
+        connect(sandbox, conn_id)
+    async with aclosing(poll("one", interval)) as one, aclosing(poll("other", interval)) as other:
+        for stream in (one, other):
+            await anext(stream)
+        monkeypatch.setattr("asyncio.sleep", pause)
+        for stream in (one, other, one):
+            await anext(stream)
+    assert len(pauses) == 3
+    assert all(interval - 1e-6 <= pause <= interval + tick + 1e-6 for pause in pauses)
+    assert [end / tick for end in ends] == pytest.approx([round(end / tick) for end in ends], abs=0.02)
 
 
 @pytest.mark.parametrize("failures", [11, 12, 5_000])
