@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,7 +174,7 @@ def in_the_triggerer(ledger: Ledger) -> str:
     class EnoughPollsError(BaseException):
         pass
 
-    async def pause(seconds: float, result: object = None) -> None:
+    async def pause(*_: object) -> None:
         raise EnoughPollsError
 
     async def event_of(trigger: CreditsReservationTrigger) -> Any:
@@ -191,20 +190,13 @@ def in_the_triggerer(ledger: Ledger) -> str:
         reservations_table=TABLE,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("airflow_provider_smspartner.triggers.reservations.asyncio", _Asyncio(pause))
+        patch.setattr("airflow_provider_smspartner.triggers.reservations.pause", pause)
         event = asyncio.run(event_of(trigger))
     if event is None:
         return NOT_YET
     if event["status"] == "error":
         raise from_event(event["error"])
     return GO
-
-
-class _Asyncio(SimpleNamespace):
-    """The module, but for its sleep."""
-
-    def __init__(self, sleep: object) -> None:
-        super().__init__(**vars(asyncio) | {"sleep": sleep})
 
 
 def _retried(ask: Callable[[], object]) -> str:
