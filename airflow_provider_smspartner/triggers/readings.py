@@ -52,7 +52,7 @@ async def pause(reading: Reading, failures: int, interval: float) -> None:
     """Sleep as ``pause_after`` says, and on to the next tick where other accounts are asked on this event loop too."""
     seconds = pause_after(reading, failures, interval)
     if hooks_here() > 1:
-        tick, now = min(TICK, seconds / 20), asyncio.get_running_loop().time()
+        tick, now = min(TICK, interval / 20), asyncio.get_running_loop().time()
         seconds = math.ceil((now + seconds) / tick) * tick - now
     await asyncio.sleep(seconds)
 

@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_smspartner.exceptions import SMSPartnerError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.triggers.readings import Reading, pause_after, poll
+from airflow_provider_smspartner.triggers.readings import Reading, pause, pause_after, poll
 from tests.unit.triggers.conftest import POLLS, EnoughPolls
 
 
@@ -106,6 +106,16 @@ async def test_accounts_on_one_event_loop_are_asked_at_common_moments_and_none_t
     assert len(pauses) == 3
     assert all(interval - 1e-6 <= pause <= interval + tick + 1e-6 for pause in pauses)
     assert [end / tick for end in ends] == pytest.approx([round(end / tick) for end in ends], abs=0.02)
+
+
+async def test_accounts_that_fail_are_asked_again_at_the_same_moments(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.1)
+    monkeypatch.setattr("random.uniform", lambda least, _: least)
+    monkeypatch.setattr("airflow_provider_smspartner.triggers.readings.hooks_here", lambda: 2)
+    await pause(SMSPartnerUnavailableError("away"), 1, 60)
+    assert pauses == [pytest.approx(1004 - 1000.1)]
 
 
 @pytest.mark.parametrize("failures", [11, 12, 5_000])
