@@ -65,7 +65,7 @@ def measure(size: Size) -> list[Line]:
     looked_up = _watch(size, _looking_gate, polls=False)
     look_ups = looked_up.seconds / size.interval * len(range(0, size.triggers, LOOKS_UP_IN))
     look_up = max(looked_up.cpu - still.cpu, 0) / look_ups
-    memory, cpu = _memory_lines(size, full, idle, alone), _cpu_lines(size, full, peers, still, look_up)
+    memory, cpu = _memory_lines(size, full, peers, idle, alone), _cpu_lines(size, full, peers, still, look_up)
     return [*_lines(size, full), *memory, *cpu]
 
 
@@ -199,12 +199,12 @@ def _lines(size: Size, seen: Watched) -> list[Line]:
     ]
 
 
-def _memory_lines(size: Size, seen: Watched, idle: Watched, alone: Watched) -> Iterator[Line]:
+def _memory_lines(size: Size, seen: Watched, peers: Watched, idle: Watched, alone: Watched) -> Iterator[Line]:
     """Yield the memory of a gate; the first makes Airflow load its API into the supervisor, which the others share."""
     figure = f"memory per trigger, {size.triggers:,} on as many accounts"
-    each = (seen.after.memory - idle.after.memory) / size.triggers / 1024
-    told = f"{each:,.0f} KiB"
-    yield Line(figure, "over an idle triggerer", told, "", told, "at most 84 KiB", each <= 84)
+    each, peer_each = ((full.after.memory - idle.after.memory) / size.triggers / 1024 for full in (seen, peers))
+    told, other = f"{each:,.0f} KiB", f"peer, on ``HttpEventTrigger``: {peer_each:,.0f} KiB"
+    yield Line(figure, "over an idle triggerer", told, other, told, "at most 84 KiB", each <= 84)
     more = (seen.after.memory - alone.after.memory) / max(size.triggers - 1, 1) / 1024
     yield Line(figure, "over a triggerer with one of them", f"{more:,.0f} KiB", "", "", "", None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -75,6 +75,7 @@ _XML_CREDITS = ("creditSms", "creditSmsLowCost", "creditHlr", "toSend", "solde",
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _AMOUNT = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
+_CHARSET = re.compile(r"charset=\"?([\w-]+)", re.ASCII)
 _LARGEST_COUNT = 2**63 - 1
 
 
@@ -201,7 +202,7 @@ def _decode(body: bytes, content_type: str | None) -> Mapping[str, Any]:
 
 
 def _text(body: bytes, content_type: str | None) -> str:
-    charset = re.search(r"charset=\"?([\w-]+)", content_type or "", re.ASCII)
+    charset = _CHARSET.search(content_type or "")
     if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or charset is None:
         return body.decode(json.detect_encoding(body))
     return body.decode(charset[1])
@@ -281,11 +282,18 @@ def _figures(fields: object) -> dict[str, Any]:
     figures: dict[str, Any] = {"currency": _currency(named.get("currency"))}
     unreadable = {}
     for figure, names in _FIGURES.items():
-        read = _amount if figure == "balance" else _count
-        figures[figure] = next((value for name in names if (value := read(named.get(name))) is not None), None)
+        figures[figure] = _first(named, names, _amount if figure == "balance" else _count)
         if figures[figure] is None and (reported := [name for name in names if _is_reported(named.get(name))]):
             unreadable[figure] = reported[0]
     return figures | {"unreadable": unreadable}
+
+
+def _first(named: Mapping[str, Any], names: Iterable[str], read: Callable[[object], Any]) -> Any:
+    """Return the first figure of these names that can be read."""
+    for name in names:
+        if (figure := read(named.get(name))) is not None:
+            return figure
+    return None
 
 
 def _is_reported(value: object) -> bool:
@@ -307,11 +315,12 @@ def _no_credits(unreadable: Mapping[str, str]) -> str:
 
 def _count(value: object) -> int | None:
     """Return a whole number, or None for anything else: a bool is no count, nor is a fraction."""
-    text = _figure(value)
-    if not _INTEGER.fullmatch(text):
-        return None
-    count = int(text)
-    return count if abs(count) <= _LARGEST_COUNT else None
+    if type(value) is not int:  # which a bool is not either
+        text = _figure(value)
+        if not _INTEGER.fullmatch(text):
+            return None
+        value = int(text)
+    return value if abs(value) <= _LARGEST_COUNT else None
 
 
 def _amount(value: object) -> Decimal | None:

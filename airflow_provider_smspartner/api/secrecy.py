@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from urllib.parse import quote, quote_plus
 
@@ -75,13 +75,14 @@ class _QueryFilter(logging.Filter):
 _QUERY_FILTER = _QueryFilter()
 
 
-@contextmanager
-def quiet_http_loggers() -> Iterator[None]:
-    """Have the HTTP libraries log no API key, and no word of the answers that come meanwhile."""
-    for logger in _TALKATIVE_LOGGERS:
-        logger.addFilter(_QUERY_FILTER)  # which is there once, however often it is added
-    before = _asks_with_the_key.set(True)
-    try:
-        yield
-    finally:
-        _asks_with_the_key.reset(before)
+class QuietHTTPLoggers:
+    """Within it, the HTTP libraries log no API key, and no word of the answers that come meanwhile."""
+
+    def __enter__(self) -> None:
+        for logger in _TALKATIVE_LOGGERS:
+            if _QUERY_FILTER not in logger.filters:  # whoever sets up logging may have taken it away
+                logger.addFilter(_QUERY_FILTER)
+        self._before = _asks_with_the_key.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _asks_with_the_key.reset(self._before)

@@ -9,11 +9,12 @@ import ssl
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from airflow_provider_smspartner.api.environment import proxy_for, proxy_variables, tls_context
-from airflow_provider_smspartner.api.protocol import ResponseFormat
+from airflow_provider_smspartner.api.protocol import AccountRequest, ResponseFormat, build_account_request
 from airflow_provider_smspartner.api.urls import read_proxy, read_url, secrets_in
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
 
@@ -53,6 +54,11 @@ class ConnectionSettings:
     tls: ssl.SSLContext
     proxy: str | None = field(repr=False)
     reservations_account: str | None = None
+
+    @cached_property
+    def request(self) -> AccountRequest:
+        """The request that asks for the account, made once for however many calls."""
+        return build_account_request(self.base_url, self.api_key, self.response_format)
 
 
 def secrets_of(conn: Connection) -> set[str]:

@@ -17,7 +17,7 @@ from airflow_provider_smspartner.api.protocol import (
     AccountRequest,
     read_answer,
 )
-from airflow_provider_smspartner.api.secrecy import quiet_http_loggers
+from airflow_provider_smspartner.api.secrecy import QuietHTTPLoggers
 from airflow_provider_smspartner.exceptions import (
     SMSPartnerConfigurationError,
     SMSPartnerError,
@@ -109,7 +109,7 @@ def get(session: Session, request: AccountRequest, timeout: float) -> Account:
 
 def _exchange(session: Session, request: AccountRequest, timeout: float) -> Answer:
     with (
-        quiet_http_loggers(),
+        QuietHTTPLoggers(),
         cast("DeadlineAdapter", session.get_adapter(request.url)).deadline(timeout),
         session.get(
             request.url, headers=request.headers, timeout=timeout, allow_redirects=False, stream=True
@@ -154,7 +154,7 @@ async def _aexchange(
     url, (proxy, authorization) = URL(request.url, encoded=True), _without_password(proxy)
     # aiohttp sends the one to a proxy that opens a tunnel, and the other to a proxy that reads along.
     tunnel, plain = (authorization, {}) if url.scheme == "https" else ({}, authorization)
-    with quiet_http_loggers():
+    with QuietHTTPLoggers():
         async with (
             asyncio.timeout(timeout),
             client.get(
@@ -169,7 +169,7 @@ async def _aexchange(
             # Where a body has no length, aiohttp takes a reset for its end.
             connection = response.connection if response.content_length is None else None
             protocol = connection and connection.protocol
-            async for chunk in response.content.iter_any():
+            while chunk := await response.content.readany():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     response.close()
@@ -181,8 +181,7 @@ async def _aexchange(
 
 def _without_password(proxy: str | None) -> tuple[str | None, dict[str, str]]:
     """Return a proxy's URL and its header apart: aiohttp shows URLs, passwords and all, in what it logs."""
-    parts = urlsplit(proxy or "")
-    if not parts.username:
+    if not proxy or not (parts := urlsplit(proxy)).username:
         return proxy, {}
     user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode("latin-1")  # as requests does
     url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

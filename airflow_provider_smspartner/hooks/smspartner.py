@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_smspartner import metrics
-from airflow_provider_smspartner.api.protocol import AccountRequest, build_account_request
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
 from airflow_provider_smspartner.api.transport import aget, get, make_session
@@ -160,7 +159,7 @@ class SMSPartnerHook(BaseHook):
         return True, f"SMS Partner answers. Credit: {credits}"
 
     def _ask(self) -> Account:
-        return get(self._session, _request(self._settings), self._settings.timeout)
+        return get(self._session, self._settings.request, self._settings.timeout)
 
     def _ask_with_retries(self, settings: ConnectionSettings) -> Account:
         try:
@@ -195,8 +194,8 @@ class SMSPartnerHook(BaseHook):
     async def _aask(self, settings: ConnectionSettings) -> Account:
         from airflow_provider_smspartner.api.clients import shared_client
 
-        client, request = await shared_client(self), _request(settings)
-        ask = partial(aget, client, request, settings.timeout, settings.proxy, settings.tls)
+        client = await shared_client(self)
+        ask = partial(aget, client, settings.request, settings.timeout, settings.proxy, settings.tls)
         try:
             return await ask()
         except SMSPartnerError as error:
@@ -310,10 +309,6 @@ def _seconds_to_keep() -> float:
 def times_kept_for(hooks: int) -> float:
     """Return how many times ``KEPT_FOR`` each of so many hooks on an event loop keeps its connection."""
     return max(1, hooks / KEPT_LONGER_ABOVE)
-
-
-def _request(settings: ConnectionSettings) -> AccountRequest:
-    return build_account_request(settings.base_url, settings.api_key, settings.response_format)
 
 
 def _lookup_error(exc: Exception) -> SMSPartnerError:

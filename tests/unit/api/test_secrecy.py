@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from airflow_provider_smspartner.api.secrecy import amask, mask, quiet_http_loggers
+from airflow_provider_smspartner.api.secrecy import QuietHTTPLoggers, amask, mask
 
 HALF_A_CHARACTER = "\ud800"
 
@@ -14,7 +14,7 @@ HALF_A_CHARACTER = "\ud800"
 @pytest.mark.parametrize("logger", ["aiohttp.client", "aiohttp.internal"])
 def test_what_aiohttp_says_of_an_answer_is_not_logged(logger: str, caplog: pytest.LogCaptureFixture) -> None:
     """Before 3.13 that was a warning of cookies, with their text."""
-    with quiet_http_loggers():
+    with QuietHTTPLoggers():
         logging.getLogger(logger).warning("Can not load response cookies: %s", "a-word")
     assert caplog.text == ""
     logging.getLogger(logger).warning("Can not load response cookies: %s", "a-word")
@@ -22,7 +22,7 @@ def test_what_aiohttp_says_of_an_answer_is_not_logged(logger: str, caplog: pytes
 
 
 def test_the_exception_of_a_record_of_ours_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with quiet_http_loggers():
+    with QuietHTTPLoggers():
         logging.getLogger("urllib3.connection").warning("Failed to parse headers", exc_info=ValueError("a-word"))
     assert "a-word" not in caplog.text
 
