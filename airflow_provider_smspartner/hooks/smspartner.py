@@ -44,6 +44,25 @@ as some 20 readings.
 """
 
 
+TOLD_AGAIN_AFTER = 900.0
+"""Seconds after which the log of a triggerer is told what it has been told, so that a reader sees that it goes on."""
+
+
+class News:
+    """Tells what is new from what a log has been told: each line takes a triggerer's main loop a turn."""
+
+    def __init__(self) -> None:
+        self._told: str | None = None
+        self._tell_again_at = 0.0
+
+    def is_news(self, text: str) -> bool:
+        """Return whether the log is to be told this, which counts as told from then on."""
+        if text == self._told and monotonic() < self._tell_again_at:
+            return False
+        self._told, self._tell_again_at = text, monotonic() + TOLD_AGAIN_AFTER
+        return True
+
+
 class SMSPartnerHook(BaseHook):
     """
     Ask SMS Partner for the credit of an account.
@@ -65,6 +84,7 @@ class SMSPartnerHook(BaseHook):
         self._kept: ConnectionSettings | None = None
         self._read_again_at = 0.0
         self._masked: int | None = None
+        self._failures = News()
 
     def __reduce__(self) -> tuple[type[SMSPartnerHook], tuple[str]]:
         """Copy and pickle the conn id alone: the rest is the key, and what cannot be copied."""
@@ -126,6 +146,8 @@ class SMSPartnerHook(BaseHook):
         Whoever waits on a loop may outlive a key. So the connection is read anew after 5 to 10 minutes, and at once
         where a call fails: if it has changed, the call is made once more. Where more than 150 hooks share the loop, it
         is read anew later, and at once after a permanent error alone. Close with ``aclose``.
+
+        Of calls that fail alike, retries are logged once, and every 15 minutes.
 
         :raises SMSPartnerError: as ``get_account`` does
         """
@@ -201,13 +223,13 @@ class SMSPartnerHook(BaseHook):
         except SMSPartnerError as error:
             from airflow_provider_smspartner.retries import beginning_with
 
-            again = beginning_with(error, ask)
+            again, is_news = beginning_with(error, ask), self._failures.is_news(str(error))
         from tenacity import AsyncRetrying
 
         async def attempt() -> Account:
             return await again()
 
-        account: Account = await AsyncRetrying(**self._retry_rule(settings))(attempt)
+        account: Account = await AsyncRetrying(**self._retry_rule(settings, logged=is_news))(attempt)
         return account
 
     @cached_property
@@ -245,7 +267,7 @@ class SMSPartnerHook(BaseHook):
     def _naming_the_connection(self) -> _NamingTheConnection:
         return _NamingTheConnection(self.smspartner_conn_id)
 
-    def _retry_rule(self, settings: ConnectionSettings) -> dict[str, Any]:
+    def _retry_rule(self, settings: ConnectionSettings, *, logged: bool = True) -> dict[str, Any]:
         """Return the one retry rule, for tenacity's synchronous and asynchronous side alike."""
         from tenacity import retry_if_exception, stop_after_attempt
 
@@ -265,7 +287,7 @@ class SMSPartnerHook(BaseHook):
             "retry": retry_if_exception(_is_worth_a_retry),
             "stop": stop_after_attempt(attempts),
             "wait": _seconds_before_retry,
-            "before_sleep": log,
+            "before_sleep": log if logged else None,
             "reraise": True,
         }
 

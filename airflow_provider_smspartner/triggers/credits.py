@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import aclosing
 from datetime import timedelta
@@ -16,13 +15,11 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_smspartner.account import Account, CreditRequirement, Credits, CreditType, exact_credits
 from airflow_provider_smspartner.arguments import boolean, one_of, refuse_unknown, required_text, seconds
 from airflow_provider_smspartner.exceptions import SMSPartnerArgumentError, SMSPartnerError
+from airflow_provider_smspartner.hooks.smspartner import News
 from airflow_provider_smspartner.triggers.memory import Latch
 from airflow_provider_smspartner.triggers.readings import Reading, poll, stream_key
 
 Direction = Literal["at_least", "below"]
-
-TOLD_AGAIN_AFTER = 900.0
-"""Seconds after which a trigger logs again what it has logged last, so that a reader sees that it still polls."""
 
 
 class CreditsTrigger(BaseEventTrigger):
@@ -87,8 +84,7 @@ class CreditsTrigger(BaseEventTrigger):
             )
         self._crossed = Latch(self, self._threshold())
         self._unreadable = Latch(self, f"unreadable {self._threshold()}")
-        self._told: str | None = None
-        self._tell_again_at = 0.0
+        self._readings = News()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, JSON-simple and without a secret."""
@@ -134,11 +130,10 @@ class CreditsTrigger(BaseEventTrigger):
                 yield event
 
     def _log_reading(self, reading: Reading, failures: int) -> None:
-        """Log what is new: each line of a trigger takes a triggerer's main loop a turn, and thousands may wait."""
+        """Log what is new: thousands of triggers may wait."""
         told = self.requirement.describe(reading.credits) if isinstance(reading, Account) else str(reading)
-        if told == self._told and time.monotonic() < self._tell_again_at:
+        if not self._readings.is_news(told):
             return
-        self._told, self._tell_again_at = told, time.monotonic() + TOLD_AGAIN_AFTER
         if isinstance(reading, Account):
             self.log.info("SMS Partner connection %r: %s", self.smspartner_conn_id, told)
         elif reading.retryable:

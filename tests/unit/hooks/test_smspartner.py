@@ -390,6 +390,29 @@ def test_a_transient_error_is_retried(
     assert 0.5 <= pauses[0] <= 1 <= pauses[1] <= 1.5
 
 
+async def test_an_event_loop_s_log_is_told_of_retries_where_they_are_new_and_now_and_then(
+    sandbox: SMSPartnerSandbox,
+    hook: SMSPartnerHook,
+    pauses: list[float],
+    task_log: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def told_of_two_calls(fault: dict[str, Any]) -> int:
+        for _ in range(2):
+            sandbox.fail_next(times=3, **fault)
+            with pytest.raises(SMSPartnerUnavailableError):
+                await hook.aget_account()
+        return task_log().count("attempt 2 of 3 failed")
+
+    once = await told_of_two_calls({"http_status": 503})  # more than 1 where an old Airflow both prints and logs it
+    assert once > 0
+    assert await told_of_two_calls({"http_status": 503}) == 0
+    assert await told_of_two_calls({"drop": True}) == once
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.TOLD_AGAIN_AFTER", 0)
+    assert await told_of_two_calls({"http_status": 503}) == 2 * once
+    assert len(pauses) == 2 * 2 * 4
+
+
 def test_tries_end_with_the_connection_s_max_retries(
     ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
 ) -> None:

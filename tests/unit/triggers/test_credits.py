@@ -388,7 +388,7 @@ async def test_a_trigger_logs_what_is_new_and_repeats_itself_only_now_and_then(
     told_once = task_log().count("269082 sms available")  # more than 1 where an old Airflow both prints and logs it
     assert (sandbox.requests, told_once > 0) == (POLLS, True)
     pauses.clear()
-    monkeypatch.setattr("airflow_provider_smspartner.triggers.credits.TOLD_AGAIN_AFTER", 0)
+    monkeypatch.setattr("airflow_provider_smspartner.hooks.smspartner.TOLD_AGAIN_AFTER", 0)
     assert await events_of(CreditsTrigger(min_credits=10**9, once=True)) == [{"status": "still waiting"}]
     assert task_log().count("269082 sms available") == POLLS * told_once
 
