@@ -79,7 +79,7 @@ class Credits(_NotForXCom):
     unreadable: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if {self.sms, self.sms_low_cost, self.hlr, self.balance} == {None}:
+        if all(self.of(credit_type) is None for credit_type in CreditType):
             raise SMSPartnerArgumentError("credits need at least one count or the balance")
 
     @classmethod

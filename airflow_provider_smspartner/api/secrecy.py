@@ -80,8 +80,7 @@ class QuietHTTPLoggers:
 
     def __enter__(self) -> None:
         for logger in _TALKATIVE_LOGGERS:
-            if _QUERY_FILTER not in logger.filters:  # whoever sets up logging may have taken it away
-                logger.addFilter(_QUERY_FILTER)
+            logger.addFilter(_QUERY_FILTER)  # which is there once, however often it is added
         self._before = _asks_with_the_key.set(True)
 
     def __exit__(self, *_: object) -> None:

@@ -43,7 +43,6 @@ So a triggerer looks one up every two seconds at most. Each takes a turn of its 
 as some 20 readings.
 """
 
-
 TOLD_AGAIN_AFTER = 900.0
 """Seconds after which the log of a triggerer is told what it has been told, so that a reader sees that it goes on."""
 
@@ -84,7 +83,7 @@ class SMSPartnerHook(BaseHook):
         self._kept: ConnectionSettings | None = None
         self._read_again_at = 0.0
         self._masked: int | None = None
-        self._failures = News()
+        self._retried = News()
 
     def __reduce__(self) -> tuple[type[SMSPartnerHook], tuple[str]]:
         """Copy and pickle the conn id alone: the rest is the key, and what cannot be copied."""
@@ -223,7 +222,8 @@ class SMSPartnerHook(BaseHook):
         except SMSPartnerError as error:
             from airflow_provider_smspartner.retries import beginning_with
 
-            again, is_news = beginning_with(error, ask), self._failures.is_news(str(error))
+            again = beginning_with(error, ask)
+            is_news = _is_worth_a_retry(error) and self._retried.is_news(str(error))
         from tenacity import AsyncRetrying
 
         async def attempt() -> Account:

@@ -84,7 +84,7 @@ class CreditsTrigger(BaseEventTrigger):
             )
         self._crossed = Latch(self, self._threshold())
         self._unreadable = Latch(self, f"unreadable {self._threshold()}")
-        self._readings = News()
+        self._read = News()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, JSON-simple and without a secret."""
@@ -132,7 +132,7 @@ class CreditsTrigger(BaseEventTrigger):
     def _log_reading(self, reading: Reading, failures: int) -> None:
         """Log what is new: thousands of triggers may wait."""
         told = self.requirement.describe(reading.credits) if isinstance(reading, Account) else str(reading)
-        if not self._readings.is_news(told):
+        if not self._read.is_news(told):
             return
         if isinstance(reading, Account):
             self.log.info("SMS Partner connection %r: %s", self.smspartner_conn_id, told)

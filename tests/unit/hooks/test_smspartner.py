@@ -413,6 +413,18 @@ async def test_an_event_loop_s_log_is_told_of_retries_where_they_are_new_and_now
     assert len(pauses) == 2 * 2 * 4
 
 
+async def test_a_failure_that_is_not_retried_hides_no_later_retries(
+    sandbox: SMSPartnerSandbox, hook: SMSPartnerHook, pauses: list[float], task_log: Any
+) -> None:
+    sandbox.fail_next(http_status=503, headers={"Retry-After": "600"})
+    with pytest.raises(SMSPartnerUnavailableError):
+        await hook.aget_account()
+    assert (pauses, "attempt" in task_log()) == ([], False)
+    sandbox.fail_next(http_status=503)
+    await hook.aget_account()
+    assert "attempt 1 of 3 failed" in task_log()
+
+
 def test_tries_end_with_the_connection_s_max_retries(
     ask: Ask, sandbox: SMSPartnerSandbox, connect: Any, pauses: list[float]
 ) -> None:
