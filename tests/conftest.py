@@ -98,7 +98,6 @@ def once_it_waits() -> Callable[..., AbstractContextManager[None]]:
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lift the floor under the interval, so that a deferred gate polls as quickly as the others."""
     monkeypatch.setattr("airflow_provider_smspartner.triggers.readings.SHORTEST_INTERVAL", 0.01)
-    monkeypatch.setattr("airflow_provider_smspartner.triggers.reservations.SHORTEST_INTERVAL", 0.01)
 
 
 @pytest.fixture

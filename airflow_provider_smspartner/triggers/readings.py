@@ -35,26 +35,35 @@ def stream_key(smspartner_conn_id: str, poke_interval: float) -> Hashable:
 
 async def poll(smspartner_conn_id: str, poke_interval: float) -> AsyncGenerator[Reading, None]:
     """Poll an account as long as anybody listens, and yield each reading; never raise an error of the poll's."""
-    hook = SMSPartnerHook(smspartner_conn_id)
-    interval = max(poke_interval, SHORTEST_INTERVAL)
-    failures = 0
+    hook, pace = SMSPartnerHook(smspartner_conn_id), Pace(poke_interval)
     try:
         while True:
             reading = await _read(hook)
             yield reading
-            failures = failures + 1 if isinstance(reading, SMSPartnerError) else 0
-            await pause(reading, failures, interval)
+            await pace.pause(reading)
     finally:
         await hook.aclose()
 
 
-async def pause(reading: Reading, failures: int, interval: float) -> None:
-    """Sleep as ``pause_after`` says, and on to the next tick where other accounts are asked on this event loop too."""
-    seconds = pause_after(reading, failures, interval)
-    if hooks_here() > 1:
-        tick, now = min(TICK, interval / 20), asyncio.get_running_loop().time()
-        seconds = math.ceil((now + seconds) / tick) * tick - now
-    await asyncio.sleep(seconds)
+class Pace:
+    """
+    How fast one poll goes.
+
+    :param poke_interval: seconds from one reading to the next
+    """
+
+    def __init__(self, poke_interval: float) -> None:
+        self.interval = max(poke_interval, SHORTEST_INTERVAL)
+        self._failures = 0
+
+    async def pause(self, reading: Reading) -> None:
+        """Sleep as ``pause_after`` says, and on to the next tick where this event loop asks other accounts too."""
+        self._failures = self._failures + 1 if isinstance(reading, SMSPartnerError) else 0
+        seconds = pause_after(reading, self._failures, self.interval)
+        if hooks_here() > 1:
+            tick, now = min(TICK, self.interval / 20), asyncio.get_running_loop().time()
+            seconds = math.ceil((now + seconds) / tick) * tick - now
+        await asyncio.sleep(seconds)
 
 
 def pause_after(reading: Reading, failures: int, interval: float) -> float:

@@ -20,7 +20,7 @@ from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.reservation import TAKE_OVER, held_in_money
-from airflow_provider_smspartner.triggers.readings import SHORTEST_INTERVAL, Reading, pause, unforeseen
+from airflow_provider_smspartner.triggers.readings import Pace, Reading, unforeseen
 
 if TYPE_CHECKING:
     from airflow_provider_smspartner.reservation import Book, Note
@@ -134,15 +134,12 @@ class CreditsReservationTrigger(BaseEventTrigger):
 
 
 async def _rounds(kwargs: dict[str, Any], reservation_ids: Collection[str]) -> AsyncGenerator[Round, None]:
-    desk = _Desk(kwargs)
-    interval = max(kwargs["poke_interval"], SHORTEST_INTERVAL)
-    failures = 0
+    desk, pace = _Desk(kwargs), Pace(kwargs["poke_interval"])
     try:
         while True:
-            each = await desk.round(frozenset(reservation_ids), timedelta(seconds=interval) + TAKE_OVER)
+            each = await desk.round(frozenset(reservation_ids), timedelta(seconds=pace.interval) + TAKE_OVER)
             yield each
-            failures = failures + 1 if isinstance(each.reading, SMSPartnerError) else 0
-            await pause(each.reading, failures, interval)
+            await pace.pause(each.reading)
     finally:
         await desk.aclose()
 

@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_smspartner.exceptions import SMSPartnerError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from airflow_provider_smspartner.triggers.readings import Reading, pause, pause_after, poll
+from airflow_provider_smspartner.triggers.readings import Pace, Reading, pause_after, poll
 from tests.unit.triggers.conftest import POLLS, EnoughPolls
 
 
@@ -114,7 +114,7 @@ async def test_accounts_that_fail_are_asked_again_at_the_same_moments(
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.1)
     monkeypatch.setattr("random.uniform", lambda least, _: least)
     monkeypatch.setattr("airflow_provider_smspartner.triggers.readings.hooks_here", lambda: 2)
-    await pause(SMSPartnerUnavailableError("away"), 1, 60)
+    await Pace(60).pause(SMSPartnerUnavailableError("away"))
     assert pauses == [pytest.approx(1004 - 1000.1)]
 
 
