@@ -299,12 +299,6 @@ class _NoAccountError(Exception):
     """Raise where an account has no row yet: it is added in a transaction of its own."""
 
 
-def _select(connection: Connection, tables: ReservationTables, *conditions: Any) -> list[Reservation]:
-    """Return rows, the latest last."""
-    found = connection.execute(_in_order(tables).where(*conditions))
-    return [row_to_reservation(row) for row in found]
-
-
 def _in_order(tables: ReservationTables) -> sa.Select[Any]:
     """Return the query of all rows, the latest last."""
     return sa.select(*tables.columns).order_by(tables.reservations.c.requested_version, tables.reservations.c.epoch)

@@ -190,7 +190,7 @@ def in_the_triggerer(ledger: Ledger) -> str:
         reservations_table=TABLE,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("airflow_provider_smspartner.triggers.reservations.pause", pause)
+        patch.setattr("airflow_provider_smspartner.triggers.readings.Pace.pause", pause)
         event = asyncio.run(event_of(trigger))
     if event is None:
         return NOT_YET
