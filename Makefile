@@ -44,7 +44,7 @@ airflow: $(AIRFLOW)/.ready ## the same to click through: Airflow's web pages, th
 # Workers of their own: most of a test of a task is waiting.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-test: $(READY) ## unit tests, and integration tests on real databases (3 minutes)
+test: $(READY) ## unit tests, and integration tests on real databases (5 minutes)
 	@$(PYTEST) -rs
 
 ##@ Tests of a part
