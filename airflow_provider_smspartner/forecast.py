@@ -37,6 +37,13 @@ class Reading:
     currency: str | None = None
 
 
+def of_one_currency(readings: Sequence[Reading]) -> list[Reading]:
+    """Return the readings in order, without those that are known to be in another currency than the last."""
+    in_order = sorted(readings, key=lambda reading: reading.at)
+    last = next((reading.currency for reading in reversed(in_order) if reading.currency), None)
+    return [reading for reading in in_order if reading.currency in {None, last}]
+
+
 @dataclass(frozen=True)
 class Step:
     """Two readings, one after the other. A rise is a top-up of at least that much: what was consumed is taken off."""
@@ -110,7 +117,7 @@ class History:
     """
     The readings of one account over a range of time.
 
-    :param readings: the known ones, in order; where the range was read in parts, the last of each part
+    :param readings: the known ones, in order and in one currency; where the range was read in parts, the last of each
     """
 
     smspartner_conn_id: str

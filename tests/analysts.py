@@ -50,13 +50,13 @@ READERS: dict[type, Any] = {
 """How a cell of a .csv reads as the type that the database returned. No float: money must not pass through one."""
 
 
-def write(engine: Engine, *rows: tuple[datetime, str, str | None]) -> None:
+def write(engine: Engine, *rows: tuple[datetime, str, str | None], currency: str | None = "EUR") -> None:
     """Write a snapshot a row: when, which account, what balance."""
     snapshots = [
         Snapshot.of(
-            Account(User(None, None, None), Credits(1, None, None, 0, balance and Decimal(balance), "EUR"), at),
+            Account(User(None, None, None), Credits(1, None, None, 0, balance and Decimal(balance), currency), at),
             conn_id,
-            TaskInstanceRef("history", "snapshot", f"run_{number}"),
+            TaskInstanceRef("history", "snapshot", f"run_{currency}_{number}"),
         )
         for number, (at, conn_id, balance) in enumerate(rows)
     ]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from airflow_provider_smspartner.account import Credits, CreditType
-from airflow_provider_smspartner.forecast import Forecast, History, Reading
+from airflow_provider_smspartner.forecast import Forecast, History, Reading, of_one_currency
 from airflow_provider_smspartner.sql.engine import make_engine
 from airflow_provider_smspartner.sql.errors import is_transient, refusal, with_retries
 from airflow_provider_smspartner.sql.snapshots import HISTORY, snapshot_table
@@ -77,8 +77,8 @@ def read_history(
     """
     Return the history of each account between two moments.
 
-    The time is cut into equal parts, and the last known reading of each part is returned. A top-up and a fall within
-    one part show as their sum.
+    The time is cut into equal parts, and the last known reading of each part is returned, but for those in another
+    currency than the last. A top-up and a fall within one part show as their sum.
 
     :param table: as ``snapshot_table`` returns it
     :param start: aware; readings after it count
@@ -97,10 +97,7 @@ def read_history(
     found: dict[str, list[Reading]] = defaultdict(list)
     for conn_id, at, credit, currency in _read(engine, question, attempts):
         found[conn_id].append(Reading(at, credit, currency if credit_type is CreditType.BALANCE else None))
-    return {
-        conn_id: History(conn_id, credit_type, start, end, sorted(found[conn_id], key=lambda reading: reading.at))
-        for conn_id in conn_ids
-    }
+    return {conn_id: History(conn_id, credit_type, start, end, of_one_currency(found[conn_id])) for conn_id in conn_ids}
 
 
 def last_readings(

@@ -19,7 +19,11 @@ steps AS (
             currency,
             captured_at AT TIME ZONE 'UTC' AS at_utc,
             LAG(captured_at AT TIME ZONE 'UTC') OVER (ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-            balance - LAG(balance) OVER (ORDER BY captured_at, snapshot_id) AS difference
+            -- Amounts of two currencies have no difference.
+            CASE
+                WHEN currency <> LAG(currency) OVER (ORDER BY captured_at, snapshot_id) THEN NULL
+                ELSE balance - LAG(balance) OVER (ORDER BY captured_at, snapshot_id)
+            END AS difference
         FROM (
             SELECT captured_at, snapshot_id, balance, currency
             FROM smspartner_credit_snapshots AS snapshots
@@ -44,9 +48,9 @@ SELECT
     CAST(at_utc AS DATE) AS day_utc,
     smspartner_conn_id,
     SUM(CASE WHEN difference < 0 THEN -difference ELSE 0 END) AS consumed,
-    MAX(currency) AS currency,
+    currency,
     MIN(previous_at_utc) AS since_utc
 FROM steps
 WHERE difference IS NOT NULL
-GROUP BY CAST(at_utc AS DATE), smspartner_conn_id
+GROUP BY CAST(at_utc AS DATE), smspartner_conn_id, currency
 ORDER BY day_utc, smspartner_conn_id;

@@ -43,6 +43,8 @@ CROSS JOIN LATERAL (
         WHERE snapshots.smspartner_conn_id = known.smspartner_conn_id
             AND snapshots.captured_at >= (known.at_utc - INTERVAL '7 days') AT TIME ZONE 'UTC'
             AND snapshots.balance IS NOT NULL
+            -- What was in another currency tells nothing of this one.
+            AND COALESCE(snapshots.currency, known.currency, '-') = COALESCE(known.currency, snapshots.currency, '-')
     ) AS steps
     WHERE difference <= 0
 ) AS rates

@@ -20,7 +20,11 @@ steps AS (
             currency,
             captured_at AT TIME ZONE 'UTC' AS at_utc,
             LAG(captured_at AT TIME ZONE 'UTC') OVER (ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-            balance - LAG(balance) OVER (ORDER BY captured_at, snapshot_id) AS difference
+            -- Amounts of two currencies have no difference.
+            CASE
+                WHEN currency <> LAG(currency) OVER (ORDER BY captured_at, snapshot_id) THEN NULL
+                ELSE balance - LAG(balance) OVER (ORDER BY captured_at, snapshot_id)
+            END AS difference
         FROM (
             SELECT captured_at, snapshot_id, balance, currency
             FROM smspartner_credit_snapshots AS snapshots

@@ -64,6 +64,27 @@ def test_the_last_30_days_begin_with_what_was_known_before_them(database: Engine
 
 
 @pytest.mark.shows("queries")
+def test_amounts_of_two_currencies_are_never_taken_from_each_other(database: Engine) -> None:
+    moment, day = datetime.fromisoformat(f"{THE_PAGES_MOMENT}+00:00"), timedelta(days=1)
+    write(database, (moment - 5 * day, "a", "100"), (moment - 4 * day, "a", "60"), (moment - 3.5 * day, "b", "9"))
+    write(database, (moment - 3 * day, "a", "500"), (moment - day, "a", "470"), currency="USD")
+    write(database, (moment - 2 * day, "a", "490"), (moment - 1.5 * day, "b", "7"), currency=None)
+    of_a_day = {
+        (row["day_utc"].day, row["smspartner_conn_id"]): (row["consumed"], row["currency"])
+        for row in ask_translated(database, "consumption_per_day")
+    }
+    assert of_a_day == {
+        (22, "a"): (40, "EUR"),
+        (24, "a"): (10, None),
+        (24, "b"): (2, None),
+        (25, "a"): (20, "USD"),
+    }
+    assert ask_translated(database, "top_ups") == []
+    left = {row["smspartner_conn_id"]: row["days_left"] for row in ask_translated(database, "days_left")}
+    assert left == {"a": Decimal("31.3"), "b": 7}
+
+
+@pytest.mark.shows("queries")
 def test_rates_without_a_time_or_a_fall_are_unknown_and_large_ones_fit(database: Engine) -> None:
     start, micro = datetime(2026, 10, 25, tzinfo=UTC), timedelta(microseconds=1)
     balances = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -79,6 +80,13 @@ def test_a_count_is_read_as_a_count_and_has_no_currency(database: Engine) -> Non
     found = read_history(database, TABLE, ["paris"], start=START, end=END, credit_type=CreditType.SMS)
     assert found["paris"].readings == [Reading(END, 3, None)]
     assert isinstance(found["paris"].readings[0].credit, int)
+
+
+def test_amounts_in_another_currency_than_the_last_are_left_out(database: Engine) -> None:
+    dollars = replace(snapshot("paris", START + timedelta(hours=1), Decimal(100), 1), currency="USD")
+    write_snapshots(database, TABLE, [dollars, snapshot("paris", END, Decimal(7), 2)])
+    found = read_history(database, TABLE, ["paris"], start=START, end=END)
+    assert found["paris"].readings == [Reading(END, Decimal(7), "EUR")]
 
 
 def test_a_table_that_is_not_there_is_told(database: Engine) -> None:

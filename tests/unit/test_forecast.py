@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_smspartner.account import CreditType
-from airflow_provider_smspartner.forecast import Forecast, History, Reading
+from airflow_provider_smspartner.forecast import Forecast, History, Reading, of_one_currency
 
 END = datetime(2026, 7, 8, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -42,6 +42,23 @@ def test_credit_that_falls_evenly_runs_out_when_it_is_used_up_at_that_rate() -> 
 def test_a_step_with_a_top_up_counts_neither_as_consumption_nor_as_time() -> None:
     forecast = history("100", "98", "148", "146", "144", every=timedelta(days=1)).forecast()
     assert (forecast.measured_days, forecast.per_day, forecast.days_left) == (3.0, Decimal("2.00"), 72.0)
+
+
+@pytest.mark.parametrize(
+    ("currencies", "left"),
+    [
+        (["USD", "USD", "EUR", "EUR"], [2, 3]),
+        (["EUR", "USD", "EUR", None], [0, 2, 3]),
+        (["EUR", None, None, None], [0, 1, 2, 3]),
+        ([None, None], [0, 1]),
+        ([], []),
+    ],
+)
+def test_what_is_known_to_be_in_another_currency_than_the_last_is_left_out(
+    currencies: list[str | None], left: list[int]
+) -> None:
+    readings = [Reading(END + number * HOUR, Decimal(number), each) for number, each in enumerate(currencies)]
+    assert of_one_currency(readings[::-1]) == [readings[number] for number in left]
 
 
 def test_days_that_differ_are_told_as_a_spread() -> None:

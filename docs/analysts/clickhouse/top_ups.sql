@@ -6,7 +6,11 @@ WITH steps AS (
         currency,
         toNullable(captured_at) AS at_utc,
         lag(toNullable(captured_at)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        balance - lag(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+        CASE
+            WHEN currency <> lag(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE balance - lag(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference
     FROM smspartner_credit_snapshots_final
     WHERE
         balance IS NOT NULL

@@ -5,7 +5,11 @@ WITH steps AS (
         currency,
         CONVERT_TIMEZONE('UTC', captured_at) AS at_utc,
         LAG(CONVERT_TIMEZONE('UTC', captured_at)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference
     FROM smspartner_credit_snapshots
     WHERE
         balance IS NOT NULL
@@ -14,14 +18,15 @@ SELECT
     CAST(at_utc AS DATE) AS day_utc,
     smspartner_conn_id,
     SUM(CASE WHEN difference < 0 THEN -difference ELSE 0 END) AS consumed,
-    MAX(currency) AS currency,
+    currency,
     MIN(previous_at_utc) AS since_utc
 FROM steps
 WHERE
     difference IS NOT NULL AND at_utc >= CONVERT_TIMEZONE('UTC', CURRENT_TIMESTAMP()) - INTERVAL '30' DAY
 GROUP BY
     CAST(at_utc AS DATE),
-    smspartner_conn_id
+    smspartner_conn_id,
+    currency
 ORDER BY
     day_utc,
     smspartner_conn_id;

@@ -5,7 +5,11 @@ WITH steps AS (
         currency,
         captured_at AS at_utc,
         LAG(captured_at) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        CAST(balance AS REAL) - LAG(CAST(balance AS REAL)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE CAST(balance AS REAL) - LAG(CAST(balance AS REAL)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference
     FROM smspartner_credit_snapshots
     WHERE
         balance IS NOT NULL
@@ -14,7 +18,7 @@ SELECT
     DATE(at_utc) AS day_utc,
     smspartner_conn_id,
     SUM(CASE WHEN difference < 0 THEN -difference ELSE 0 END) AS consumed,
-    MAX(currency) AS currency,
+    currency,
     MIN(previous_at_utc) AS since_utc
 FROM steps
 WHERE
@@ -22,7 +26,8 @@ WHERE
     AND at_utc >= STRFTIME('%Y-%m-%d %H:%M:%S', CURRENT_TIMESTAMP, '-30 days') || SUBSTR(CURRENT_TIMESTAMP, 20)
 GROUP BY
     DATE(at_utc),
-    smspartner_conn_id
+    smspartner_conn_id,
+    currency
 ORDER BY
     day_utc,
     smspartner_conn_id;

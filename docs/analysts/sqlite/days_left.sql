@@ -7,8 +7,17 @@ WITH steps AS (
         currency,
         captured_at AS at_utc,
         LAG(captured_at) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        CAST(balance AS REAL) - LAG(CAST(balance AS REAL)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference,
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE CAST(balance AS REAL) - LAG(CAST(balance AS REAL)) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference,
         MAX(captured_at) OVER (PARTITION BY smspartner_conn_id) AS last_at_utc,
+        FIRST_VALUE(currency) OVER (
+            PARTITION BY smspartner_conn_id
+            ORDER BY captured_at DESC, snapshot_id DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS last_currency,
         ROW_NUMBER() OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at DESC, snapshot_id DESC) AS age
     FROM smspartner_credit_snapshots
     WHERE
@@ -22,6 +31,7 @@ WITH steps AS (
     WHERE
         difference <= 0
         AND previous_at_utc >= STRFTIME('%Y-%m-%d %H:%M:%S', last_at_utc, '-7 days') || SUBSTR(last_at_utc, 20)
+        AND COALESCE(currency, last_currency, '-') = COALESCE(last_currency, currency, '-')
     GROUP BY
         smspartner_conn_id
 )

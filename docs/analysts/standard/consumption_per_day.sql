@@ -7,7 +7,10 @@ WITH steps AS (
         LAG(captured_at AT TIME ZONE 'UTC') OVER (
             PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id
         ) AS previous_at_utc,
-        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) THEN NULL
+            ELSE balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference
     FROM smspartner_credit_snapshots
     WHERE balance IS NOT NULL
 )
@@ -15,9 +18,9 @@ SELECT
     CAST(at_utc AS DATE) AS day_utc,
     smspartner_conn_id,
     SUM(CASE WHEN difference < 0 THEN -difference ELSE 0 END) AS consumed,
-    MAX(currency) AS currency,
+    currency,
     MIN(previous_at_utc) AS since_utc
 FROM steps
 WHERE difference IS NOT NULL AND at_utc >= CURRENT_TIMESTAMP AT TIME ZONE 'UTC' - INTERVAL '30 days'
-GROUP BY CAST(at_utc AS DATE), smspartner_conn_id
+GROUP BY CAST(at_utc AS DATE), smspartner_conn_id, currency
 ORDER BY day_utc, smspartner_conn_id;

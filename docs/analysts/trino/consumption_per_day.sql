@@ -5,7 +5,11 @@ WITH steps AS (
         currency,
         CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6)) AS at_utc,
         LAG(CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6))) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference
     FROM smspartner_credit_snapshots
     WHERE
         balance IS NOT NULL
@@ -14,7 +18,7 @@ SELECT
     CAST(at_utc AS DATE) AS day_utc,
     smspartner_conn_id,
     SUM(CASE WHEN difference < 0 THEN -difference ELSE 0 END) AS consumed,
-    MAX(currency) AS currency,
+    currency,
     MIN(previous_at_utc) AS since_utc
 FROM steps
 WHERE
@@ -22,7 +26,8 @@ WHERE
     AND at_utc >= CAST(CURRENT_TIMESTAMP AT TIME ZONE 'UTC' AS TIMESTAMP(6)) - INTERVAL '30' DAY
 GROUP BY
     CAST(at_utc AS DATE),
-    smspartner_conn_id
+    smspartner_conn_id,
+    currency
 ORDER BY
     day_utc,
     smspartner_conn_id;

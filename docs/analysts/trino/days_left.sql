@@ -7,8 +7,17 @@ WITH steps AS (
         currency,
         CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6)) AS at_utc,
         LAG(CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6))) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference,
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference,
         MAX(CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6))) OVER (PARTITION BY smspartner_conn_id) AS last_at_utc,
+        FIRST_VALUE(currency) OVER (
+            PARTITION BY smspartner_conn_id
+            ORDER BY captured_at DESC, snapshot_id DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS last_currency,
         ROW_NUMBER() OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at DESC, snapshot_id DESC) AS age
     FROM smspartner_credit_snapshots
     WHERE
@@ -20,7 +29,9 @@ WITH steps AS (
         SUM(DATE_DIFF('millisecond', previous_at_utc, at_utc) / 1000e0) / 86400 AS days
     FROM steps
     WHERE
-        difference <= 0 AND previous_at_utc >= last_at_utc - INTERVAL '7' DAY
+        difference <= 0
+        AND previous_at_utc >= last_at_utc - INTERVAL '7' DAY
+        AND COALESCE(currency, last_currency, '-') = COALESCE(last_currency, currency, '-')
     GROUP BY
         smspartner_conn_id
 )

@@ -6,7 +6,11 @@ WITH steps AS (
         currency,
         CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6)) AS at_utc,
         LAG(CAST(captured_at AT TIME ZONE 'UTC' AS TIMESTAMP(6))) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS previous_at_utc,
-        balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id) AS difference
+        CASE
+            WHEN currency <> LAG(currency) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+            THEN NULL
+            ELSE balance - LAG(balance) OVER (PARTITION BY smspartner_conn_id ORDER BY captured_at, snapshot_id)
+        END AS difference
     FROM smspartner_credit_snapshots
     WHERE
         balance IS NOT NULL
