@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_smspartner.exceptions import SMSPartnerError
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
+from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.reservation import Reservation, held_in_money
 from airflow_provider_smspartner.sql.engine import make_engine
 from airflow_provider_smspartner.sql.history import MOST_PARTS, accounts_in, last_readings, read_history
@@ -123,8 +124,8 @@ def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_cou
     """
     Return who holds credit and who waits for it.
 
-    :param conn_id: of one connection; None for all
-    :param ended_count: how many to tell of those that have ended, the last first
+    :param conn_id: of one connection's account, over whatever connection it was asked for; None for all
+    :param ended_count: how many to tell of those that have ended, the last first; of the connection alone
     """
     shown = LedgerFigures()
     if not settings.reservations_conn_id:
@@ -139,7 +140,7 @@ def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_cou
         with hook.ledger() as ledger:
             if not is_there(ledger.engine, ledger.table):  # nobody has reserved yet
                 return shown
-            rows = ledger.reservations(conn_id)
+            rows = ledger.reservations()
             shown.ended = ledger.last_ended(ended_count, conn_id) if ended_count else []
     except SMSPartnerError as error:
         shown.problem = str(error)
@@ -149,7 +150,13 @@ def read_ledger(settings: PageSettings, conn_id: str | None = None, *, ended_cou
         return shown
     now = datetime.now(UTC)
     # What has expired stands as held until a campaign asks for its account.
-    shown.held = [row for row in rows if row.state == "held" and (row.expires_at is None or row.expires_at > now)]
+    rows = [row for row in rows if row.expires_at is None or row.expires_at > now]
+    if conn_id is not None:
+        of_account = _of_account(conn_id, rows)
+        if of_account is None:
+            shown.problem = f"Which account {conn_id!r} is cannot be told: its connection is missing here, or wrong"
+        rows = of_account or []
+    shown.held = [row for row in rows if row.state == "held"]
     shown.waiting = sorted((row for row in rows if row.state == "waiting"), key=Reservation.place)
     return shown
 
@@ -187,9 +194,19 @@ def _figures(
 def _held(ledger: LedgerFigures, conn_id: str, credits: Credits) -> Decimal | None:
     if ledger.problem:
         return None
-    # Connections may share an account, and then what is reserved by one is held of all.
-    names = {row.account for row in ledger.held if row.smspartner_conn_id == conn_id} or {conn_id}
-    return held_in_money([row for row in ledger.held if row.account in names], credits)
+    rows = _of_account(conn_id, [*ledger.held, *ledger.waiting])
+    return None if rows is None else held_in_money(rows, credits)
+
+
+def _of_account(conn_id: str, rows: Sequence[Reservation]) -> list[Reservation] | None:
+    """Return the rows of a connection's account; None where nobody can tell which those are."""
+    if all(row.account == row.smspartner_conn_id for row in rows):
+        return [row for row in rows if row.account == conn_id]
+    # Connections share an account, and what one has reserved is held of all. Each says for itself which account it is.
+    names = {row.account for row in rows if row.smspartner_conn_id == conn_id}
+    with suppress(SMSPartnerError):
+        names.add(SMSPartnerHook(conn_id).reservations_account)
+    return [row for row in rows if row.account in names] if names else None
 
 
 def _what_ends_first(account: AccountFigures) -> tuple[bool, float, str]:

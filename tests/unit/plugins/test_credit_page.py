@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_smspartner.account import CreditRequirement
+from airflow_provider_smspartner.account import CreditRequirement, CreditType
 from airflow_provider_smspartner.hooks.reservations import CreditReservationsHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from tests.airflow_versions import needs_airflow
@@ -121,13 +121,35 @@ def test_what_campaigns_hold_is_taken_off_what_is_free(
     browse: Any, history: Path, connect: Connect, sandbox: SMSPartnerSandbox
 ) -> None:
     connect(sandbox, "paris")
-    requirement = CreditRequirement("50.5", "balance")  # type: ignore[arg-type]  # as a DAG says it
+    requirement = CreditRequirement("50.5", CreditType.BALANCE)  # type: ignore[arg-type]  # as a DAG says it
     held = CreditReservationsHook("ledger").reserve("paris", requirement, holder="july", hold_for=timedelta(hours=1))
     assert held is not None
     header, *rows = cells(browse("viewer").text)
     paris, lyon = (dict(zip(header, row, strict=True)) for row in rows)
     assert (paris["Held"], paris["Free"]) == ("50.50", "69.50")
     assert (lyon["Held"], lyon["Free"]) == ("0.00", "98.00")
+
+
+def test_what_is_held_over_one_connection_is_held_of_all_that_share_its_account(
+    browse: Any, configured: Path, connect: Connect, sandbox: SMSPartnerSandbox
+) -> None:
+    take_daily_snapshots(configured, paris=(120,), rome=(120,), lyon=(98,), unreadable=(9,))
+    for conn_id in ("paris", "rome"):
+        connect(sandbox, conn_id, reservations_account="head-office")
+    connect(sandbox, "lyon")
+    hook, hold_for = CreditReservationsHook("ledger"), timedelta(hours=1)
+    assert hook.reserve("paris", CreditRequirement(50, CreditType.BALANCE), holder="july", hold_for=hold_for)
+    header, *rows = cells(browse("viewer").text)
+    told = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert {conn_id: (row["Held"], row["Free"]) for conn_id, row in told.items()} == {
+        "paris": ("50.00", "70.00"),
+        "rome": ("50.00", "70.00"),
+        "lyon": ("0.00", "98.00"),
+        "unreadable": ("unknown", "unknown"),
+    }
+    held = {conn_id: "july" in browse("viewer", f"reservations?conn_id={conn_id}").text for conn_id in told}
+    assert held == {"paris": True, "rome": True, "lyon": False, "unreadable": False}
+    assert "its connection is missing here, or wrong" in browse("viewer", "reservations?conn_id=unreadable").text
 
 
 def test_an_account_shows_its_consumption_top_ups_and_how_long_it_lasts(browse: Any, history: Path) -> None:
