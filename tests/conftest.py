@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_smspartner.account import Account
     from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
+    from tests.vault import Vault
 
 Connect = Callable[..., str]
 Ask = Callable[["SMSPartnerHook"], "Account"]
@@ -127,6 +128,19 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         return conn_id
 
     return connect
+
+
+@pytest.fixture
+def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Vault]]:
+    """Have Airflow look connections up in a company's own secrets backend, before it looks elsewhere."""
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "tests.vault.Vault")
+    with suppress(ImportError):  # from Airflow 3.2 on, a process keeps the backends that it has made
+        monkeypatch.setattr("airflow.sdk.configuration._secrets_backend_cache", {}, raising=False)
+    from tests.vault import Vault
+
+    yield Vault
+    Vault.holds.clear()
+    Vault.failures = iter(())
 
 
 @pytest.fixture

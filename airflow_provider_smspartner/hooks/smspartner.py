@@ -9,18 +9,15 @@ from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_smspartner import metrics
 from airflow_provider_smspartner.api.secrecy import amask, mask
 from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettings, read_settings, secrets_of
 from airflow_provider_smspartner.api.transport import aget, get, make_session
 from airflow_provider_smspartner.arguments import required_text
-from airflow_provider_smspartner.exceptions import (
-    SMSPartnerConfigurationError,
-    SMSPartnerError,
-    SMSPartnerUnavailableError,
-)
+from airflow_provider_smspartner.exceptions import SMSPartnerError
+from airflow_provider_smspartner.look_ups import look_up_error
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -42,6 +39,8 @@ Hooks on an event loop above which each keeps its connection for longer: twice a
 So a triggerer looks one up every two seconds at most. Each takes a turn of its main loop, and as much of the processor
 as some 20 readings.
 """
+
+_CREATE = "create it, with the account's API key"
 
 TOLD_AGAIN_AFTER = 900.0
 """Seconds after which the log of a triggerer is told what it has been told, so that a reader sees that it goes on."""
@@ -237,7 +236,7 @@ class SMSPartnerHook(BaseHook):
         try:
             conn = self.get_connection(self.smspartner_conn_id)
         except Exception as exc:  # noqa: BLE001  # secrets backends raise what they like
-            error = _lookup_error(exc)
+            error = look_up_error(exc, self.smspartner_conn_id, _CREATE)
         else:
             mask(secrets_of(conn))
             return read_settings(conn)
@@ -249,11 +248,12 @@ class SMSPartnerHook(BaseHook):
 
     async def _aread_settings(self) -> ConnectionSettings:
         from airflow.providers.common.compat.connection import get_async_connection
+        from asgiref.sync import sync_to_async
 
         try:
             conn = await get_async_connection(self.smspartner_conn_id, hook=self)
         except Exception as exc:  # noqa: BLE001  # as above
-            error = _lookup_error(exc)
+            error = await sync_to_async(look_up_error)(exc, self.smspartner_conn_id, _CREATE)
         else:
             secrets = frozenset(secrets_of(conn))
             if hash(secrets) != self._masked:  # a hash, as whoever shows a hook shall find no secret in it
@@ -331,18 +331,6 @@ def _seconds_to_keep() -> float:
 def times_kept_for(hooks: int) -> float:
     """Return how many times ``KEPT_FOR`` each of so many hooks on an event loop keeps its connection."""
     return max(1, hooks / KEPT_LONGER_ABOVE)
-
-
-def _lookup_error(exc: Exception) -> SMSPartnerError:
-    """Return our error for Airflow's; raise it outside of the except, as Airflow may quote the URI, and so the key."""
-    if isinstance(exc, AirflowNotFoundException):
-        return SMSPartnerConfigurationError("there is no such connection: create it, with the account's API key")
-    if isinstance(exc, PermissionError):
-        return SMSPartnerConfigurationError("a secrets backend denies it to this task: allow it there")
-    if isinstance(exc, AirflowException | ValueError | TypeError):
-        return SMSPartnerConfigurationError("it cannot be read: write it as a JSON object, or as a URI")
-    # Airflow's API or a secrets backend is away.
-    return SMSPartnerUnavailableError(f"Airflow could not look it up ({type(exc).__name__}); it may pass by itself")
 
 
 def _error(state: RetryCallState) -> SMSPartnerError:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
-    AirflowNotFoundException,
     AirflowOptionalProviderFeatureException,
     BaseHook,
 )
@@ -17,6 +16,7 @@ from airflow.providers.common.sql.hooks.sql import DbApiHook
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.look_ups import look_up_error
 from airflow_provider_smspartner.sql.connections import engine_of, module_of, sql_hook_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def make_engine(sql_conn_id: str) -> Engine:
     :param sql_conn_id: the Airflow connection, of any type whose hook is a ``DbApiHook`` with a SQLAlchemy engine
     :raises SMSPartnerConfigurationError: there is no such connection, or something is missing for its engine: the text
         names the package to install
+    :raises SMSPartnerUnavailableError: a secrets backend, or Airflow's API, could not look it up
     """
     hook, connection = _resolve(sql_conn_id)
     conn_type = connection.conn_type or ""
@@ -94,16 +95,13 @@ def _without_debug_lines(hook: DbApiHook) -> Iterator[None]:
 
 
 def _resolve(sql_conn_id: str) -> tuple[DbApiHook, Connection]:
-    conn_type = ""
+    connection = _look_up(sql_conn_id)
+    conn_type = connection.conn_type or ""
     try:
-        connection = BaseHook.get_connection(sql_conn_id)
-        conn_type = connection.conn_type or ""
         hook = sql_hook_of(connection)
         if isinstance(hook, DbApiHook):
             return hook, connection
         told = _no_sql_hook(conn_type)
-    except AirflowNotFoundException:
-        told = "there is no such connection: create it, or name another in sql_conn_id"
     except AttributeError:
         # Airflow's own, over a type that it offers without a hook, such as 'generic' and 'email'.
         told = _no_sql_hook(conn_type)
@@ -115,6 +113,14 @@ def _resolve(sql_conn_id: str) -> tuple[DbApiHook, Connection]:
         served = f"no installed provider serves its type, {conn_type!r}: {_advice(conn_type)}"
         told = served if conn_type else _no_sql_hook(conn_type)
     raise _error(sql_conn_id, told)
+
+
+def _look_up(sql_conn_id: str) -> Connection:
+    try:
+        return BaseHook.get_connection(sql_conn_id)
+    except Exception as exc:  # noqa: BLE001  # secrets backends raise what they like
+        error = look_up_error(exc, sql_conn_id, "create it, or name another in sql_conn_id")
+    raise type(error)(f"SQL connection {sql_conn_id!r}: {error}")
 
 
 def _no_sql_hook(conn_type: str) -> str:

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import pytest
 import trustme
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_smspartner.account import Credits
 from airflow_provider_smspartner.api.clients import _shared
@@ -37,10 +37,11 @@ from airflow_provider_smspartner.exceptions import (
 )
 from airflow_provider_smspartner.hooks.smspartner import SMSPartnerHook
 from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
-from tests.airflow_versions import AIRFLOW
+from tests.airflow_versions import AIRFLOW, needs_airflow
 from tests.conftest import Ask
 from tests.servers import GOOD_ANSWER, Clients, answer_each_request, serving
 from tests.spellings import KEY, told
+from tests.vault import Vault
 
 
 @pytest.fixture
@@ -654,14 +655,13 @@ def test_a_connection_that_airflow_cannot_read_is_not_quoted(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, connection: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BROKEN", connection)
-    with pytest.raises(SMSPartnerConfigurationError, match="'broken'") as refusal:
+    with pytest.raises(SMSPartnerConfigurationError, match=f"'broken': {UNREADABLE}") as refusal:
         ask(SMSPartnerHook("broken"))
     assert "S3cr3t" not in f"{refusal.value!r} {refusal.value} {refusal.value.__context__} {refusal.value.__cause__}"
 
 
 UNREADABLE = "it cannot be read: write it as a JSON object, or as a URI"
 LOOK_UPS = {
-    "an unknown name": (AirflowNotFoundException(KEY), "there is no such connection"),
     "a URI of nonsense": (AirflowException(f"Invalid connection string: {KEY}"), UNREADABLE),
     "JSON that breaks off": (ValueError(KEY), UNREADABLE),
     "JSON of another shape": (TypeError(KEY), UNREADABLE),
@@ -678,6 +678,52 @@ def test_a_look_up_that_needs_action_says_which(
         ask(hook)
     assert failure.value.__context__ is None
     assert told(KEY, str(failure.value)) == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "told_as"),
+    [
+        ([ConnectionError(KEY), ConnectionError(KEY)], "could not look it up .ConnectionError"),
+        ([TimeoutError(KEY)], "could not look it up .LookupError"),  # it is back when it is asked once more
+        ([ValueError(KEY), ValueError(KEY)], UNREADABLE),
+    ],
+)
+def test_a_backend_that_fails_is_no_backend_that_knows_no_such_connection(
+    ask: Ask, vault: type[Vault], sandbox: SMSPartnerSandbox, failures: list[Exception], told_as: str
+) -> None:
+    vault.holds["in_the_vault"] = sandbox.connection_json()
+    vault.failures = iter(failures)
+    with pytest.raises(SMSPartnerError, match=f"'in_the_vault': .*{told_as}") as failure:
+        ask(SMSPartnerHook("in_the_vault"))
+    assert failure.value.retryable is (told_as != UNREADABLE)
+    assert failure.value.__context__ is None
+    assert told(KEY, str(failure.value)) == []
+    assert ask(SMSPartnerHook("in_the_vault")).credits.sms == 269082
+
+
+@needs_airflow(3, 1, for_the_sake_of="secrets backend that asks Airflow's API")
+@pytest.mark.parametrize(
+    ("error", "told_as"),
+    [("API_SERVER_ERROR", "could not look it up .ConnectionError"), ("CONNECTION_NOT_FOUND", "there is no such conn")],
+)
+def test_an_api_of_airflow_s_that_fails_is_none_that_knows_no_such_connection(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, error: str, told_as: str
+) -> None:
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    class Supervisor:
+        """Stands in for the process between a task and the API: it would have to outlast its own retries."""
+
+        def send(self, _: object) -> ErrorResponse:
+            return ErrorResponse(error=ErrorType[error])
+
+        async def asend(self, message: object) -> ErrorResponse:
+            return self.send(message)
+
+    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", Supervisor(), raising=False)
+    with pytest.raises(SMSPartnerError, match=f"'elsewhere': .*{told_as}"):
+        ask(SMSPartnerHook("elsewhere"))
 
 
 @pytest.mark.parametrize("raised", [ConnectionError(f"vault is sealed, {KEY}"), TimeoutError(KEY), RuntimeError(KEY)])

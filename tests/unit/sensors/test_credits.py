@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -28,6 +30,8 @@ from airflow_provider_smspartner.sandbox import SMSPartnerSandbox
 from airflow_provider_smspartner.sensors.credits import CreditsSensor
 from airflow_provider_smspartner.triggers.credits import CreditsTrigger
 from tests.airflow_versions import AIRFLOW
+from tests.spellings import KEY, told
+from tests.vault import Vault
 
 QUICK = {"poke_interval": 0.05, "timeout": 20}
 MODES = pytest.mark.parametrize(
@@ -49,6 +53,23 @@ def test_a_campaign_is_held_until_the_account_can_pay(
     assert sandbox.requests >= 3
     assert "269082 sms available, 290000 needed: not enough" in outcome.log
     assert "295397 sms available, 290000 needed: enough" in outcome.log
+
+
+@MODES
+def test_a_secrets_backend_that_is_away_for_a_moment_ends_no_wait(
+    sandbox: SMSPartnerSandbox, vault: type[Vault], run_task: Any, mode: dict[str, Any]
+) -> None:
+    def for_a_moment() -> Iterator[Exception]:
+        end = monotonic() + 0.2
+        while monotonic() < end:
+            yield ConnectionError(KEY)
+
+    vault.holds["smspartner_default"] = sandbox.connection_json()
+    vault.failures = for_a_moment()
+    outcome = run_task(CreditsSensor, min_credits=1, **mode, **QUICK)
+    assert (outcome.state, sandbox.requests) == ("success", 1)
+    assert "waits on: SMS Partner connection 'smspartner_default': Airflow could not look it up (" in outcome.log
+    assert told(KEY, outcome.log) == []
 
 
 @MODES

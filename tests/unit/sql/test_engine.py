@@ -23,8 +23,9 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 from sqlalchemy.engine import Engine
 
-from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError
+from airflow_provider_smspartner.exceptions import SMSPartnerConfigurationError, SMSPartnerUnavailableError
 from airflow_provider_smspartner.sql.engine import make_engine
+from tests.vault import Vault
 
 SECRET = "p@ss/w0rd:%"
 
@@ -182,6 +183,23 @@ def test_a_hook_that_takes_no_options_gets_none(warehouse: Connection, serve: Ca
 
 def test_a_connection_that_is_not_there_is_named() -> None:
     assert told_of("nowhere").startswith("SQL connection 'nowhere': there is no such connection")
+
+
+def test_a_secrets_backend_that_is_away_is_a_transient_error(vault: type[Vault]) -> None:
+    vault.holds["warehouse"] = '{"conn_type": "sqlite", "host": "/tmp/credits.db"}'
+    vault.failures = iter([ConnectionError("S3cr3t"), ConnectionError("S3cr3t")])
+    with pytest.raises(SMSPartnerUnavailableError) as failure:
+        make_engine("warehouse")
+    assert str(failure.value) == (
+        "SQL connection 'warehouse': Airflow could not look it up (ConnectionError); it may pass by itself"
+    )
+    assert failure.value.__context__ is None
+    assert make_engine("warehouse").dialect.name == "sqlite"
+
+
+def test_a_connection_that_cannot_be_read_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", '{"conn_type": "sqlite", "password": "S3cr3t"')
+    assert told_of("broken") == "SQL connection 'broken': it cannot be read: write it as a JSON object, or as a URI"
 
 
 @pytest.mark.parametrize(
