@@ -17,7 +17,6 @@ from airflow_provider_smspartner.api.settings import CONN_TYPE, ConnectionSettin
 from airflow_provider_smspartner.api.transport import aget, get, make_session
 from airflow_provider_smspartner.arguments import required_text
 from airflow_provider_smspartner.exceptions import SMSPartnerError
-from airflow_provider_smspartner.look_ups import look_up_error
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -39,8 +38,6 @@ Hooks on an event loop above which each keeps its connection for longer: twice a
 So a triggerer looks one up every two seconds at most. Each takes a turn of its main loop, and as much of the processor
 as some 20 readings.
 """
-
-_CREATE = "create it, with the account's API key"
 
 TOLD_AGAIN_AFTER = 900.0
 """Seconds after which the log of a triggerer is told what it has been told, so that a reader sees that it goes on."""
@@ -129,7 +126,8 @@ class SMSPartnerHook(BaseHook):
 
         :raises SMSPartnerConfigurationError: the connection is missing or wrong, or the certificate does not verify
         :raises SMSPartnerAccessError: SMS Partner refuses the account or its key
-        :raises SMSPartnerUnavailableError: no answer came, or one that says to come back later
+        :raises SMSPartnerUnavailableError: no answer came, or one that says to come back later; or Airflow could not
+            look the connection up, as a secrets backend is away
         :raises SMSPartnerResponseError: the answer holds no readable credits
         """
         with self._naming_the_connection(), metrics.reading_of(self.smspartner_conn_id):
@@ -236,7 +234,7 @@ class SMSPartnerHook(BaseHook):
         try:
             conn = self.get_connection(self.smspartner_conn_id)
         except Exception as exc:  # noqa: BLE001  # secrets backends raise what they like
-            error = look_up_error(exc, self.smspartner_conn_id, _CREATE)
+            error = _look_up_error(exc, self.smspartner_conn_id)
         else:
             mask(secrets_of(conn))
             return read_settings(conn)
@@ -253,7 +251,7 @@ class SMSPartnerHook(BaseHook):
         try:
             conn = await get_async_connection(self.smspartner_conn_id, hook=self)
         except Exception as exc:  # noqa: BLE001  # as above
-            error = await sync_to_async(look_up_error)(exc, self.smspartner_conn_id, _CREATE)
+            error = await sync_to_async(_look_up_error)(exc, self.smspartner_conn_id)
         else:
             secrets = frozenset(secrets_of(conn))
             if hash(secrets) != self._masked:  # a hash, as whoever shows a hook shall find no secret in it
@@ -331,6 +329,12 @@ def _seconds_to_keep() -> float:
 def times_kept_for(hooks: int) -> float:
     """Return how many times ``KEPT_FOR`` each of so many hooks on an event loop keeps its connection."""
     return max(1, hooks / KEPT_LONGER_ABOVE)
+
+
+def _look_up_error(exc: Exception, conn_id: str) -> SMSPartnerError:
+    from airflow_provider_smspartner.look_ups import look_up_error
+
+    return look_up_error(exc, conn_id, "create it, with the account's API key")
 
 
 def _error(state: RetryCallState) -> SMSPartnerError:

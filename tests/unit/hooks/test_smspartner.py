@@ -683,9 +683,9 @@ def test_a_look_up_that_needs_action_says_which(
 @pytest.mark.parametrize(
     ("failures", "told_as"),
     [
-        ([ConnectionError(KEY), ConnectionError(KEY)], "could not look it up .ConnectionError"),
-        ([TimeoutError(KEY)], "could not look it up .LookupError"),  # it is back when it is asked once more
-        ([ValueError(KEY), ValueError(KEY)], UNREADABLE),
+        ([ConnectionError("sealed"), ConnectionError("sealed")], "could not look it up .ConnectionError"),
+        ([TimeoutError("sealed")], "could not look it up .LookupError"),  # it is back when it is asked once more
+        ([ValueError("sealed"), ValueError("sealed")], UNREADABLE),
     ],
 )
 def test_a_backend_that_fails_is_no_backend_that_knows_no_such_connection(
@@ -697,7 +697,7 @@ def test_a_backend_that_fails_is_no_backend_that_knows_no_such_connection(
         ask(SMSPartnerHook("in_the_vault"))
     assert failure.value.retryable is (told_as != UNREADABLE)
     assert failure.value.__context__ is None
-    assert told(KEY, str(failure.value)) == []
+    assert "sealed" not in str(failure.value)
     assert ask(SMSPartnerHook("in_the_vault")).credits.sms == 269082
 
 
