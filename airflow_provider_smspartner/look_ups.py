@@ -53,8 +53,8 @@ def _backends() -> list[Any]:
     except ImportError:  # Airflow 2
         from airflow.configuration import ensure_secrets_loaded
 
-        return list(ensure_secrets_loaded())
-    return list(ensure_secrets_backend_loaded())
+        return ensure_secrets_loaded()
+    return ensure_secrets_backend_loaded()
 
 
 def _ask_the_api(conn_id: str) -> object:

@@ -492,8 +492,9 @@ def test_a_wrong_key_names_the_connection_and_its_password(ask: Ask, sandbox: SM
 
 
 def test_a_missing_connection_says_so(ask: Ask) -> None:
-    with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection"):
+    with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection") as failure:
         ask(SMSPartnerHook("nowhere"))
+    assert failure.value.__context__ is None
     with pytest.raises(SMSPartnerConfigurationError, match="'nowhere': there is no such connection"):
         SMSPartnerHook("nowhere").get_conn()
 
